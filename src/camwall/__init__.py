@@ -1,0 +1,1 @@
+"""Walls, certificates of blindness and saliency methods that see through them."""

@@ -1,0 +1,16 @@
+"""Where things are kept and how large a run is: the two settings that come from the environment."""
+
+import os
+from pathlib import Path
+
+import pooch
+
+
+def quick() -> bool:
+    """Whether runs shrink to a smoke test: ``CAMWALL_QUICK`` is set to something but ``0``."""
+    return os.environ.get("CAMWALL_QUICK", "0") not in ("", "0")
+
+
+def cache_dir() -> Path:
+    """The folder for downloads: ``CAMWALL_CACHE``, else the user's cache folder."""
+    return Path(os.environ.get("CAMWALL_CACHE") or pooch.os_cache("camwall")).expanduser()

@@ -1,0 +1,9 @@
+"""The errors a user can cause; each message is one line that says what was wrong and what to do."""
+
+
+class CamwallError(ValueError):
+    """Input that camwall cannot use."""
+
+
+class BlindnessError(CamwallError):
+    """A model said to be blind to some rows of the image is not; the message names the rows."""
