@@ -1,0 +1,202 @@
+"""What recorded runs share: checked parameters, a manifest, files written whole or not at all.
+
+papermill puts the values given with ``-p`` into a cell of their own after the notebook's parameters
+cell, and only warns about a name that the notebook does not have: a misspelt parameter would run
+the default for hours. So each notebook under ``notebooks/`` has its parameters cell (plain
+literals) as its first code cell, and starts the next one with ``check_parameters(globals())``.
+"""
+
+import ast
+import difflib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from camwall.errors import CamwallError
+
+PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "grad-cam")
+"""The packages whose versions a manifest records, where they are installed."""
+
+_INJECTED = "# Parameters"  # the first line of the cell that papermill writes
+
+
+def _assigned(source: str) -> dict[str, Any]:
+    """The names a cell of plain assignments binds, with their literal values."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
+        else:
+            raise ValueError("not a plain assignment")
+        for target in targets:
+            if not isinstance(target, ast.Name):
+                raise ValueError("not a plain name")
+            found[target.id] = ast.literal_eval(node.value)
+    return found
+
+
+def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a notebook's parameters as they stand, and refuse those it does not know.
+
+    Parameters
+    ----------
+    namespace
+        The notebook's ``globals()``. IPython keeps the source of each executed cell in its ``In``:
+        the first code cell declares the parameters, a cell of papermill's sets some of them.
+
+    Returns
+    -------
+    dict
+        Each declared name with the value it has now, in the order of declaration.
+
+    Raises
+    ------
+    CamwallError
+        If the caller set a name that is not declared (the nearest one is named), or a value has
+        another type than its default: an int stands for a float; None, as default or as value,
+        goes with any type.
+    """
+    cells = [str(source) for source in namespace.get("In", ())][1:]
+    try:
+        declared = _assigned(cells[0])
+        injected = [_assigned(cell) for cell in cells[1:] if cell.startswith(_INJECTED)]
+    except (IndexError, SyntaxError, ValueError):
+        raise CamwallError(
+            "the parameters are read from the notebook's first code cell: restart the kernel and "
+            "run the cells from the top."
+        ) from None
+    for name in (name for cell in injected for name in cell):
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.0)[0]
+            raise CamwallError(
+                f"unknown parameter {name!r}: did you mean {near!r}? Known are "
+                f"{', '.join(declared)}."
+            )
+    values = {name: namespace[name] for name in declared}
+    for name, value in values.items():
+        kinds = {type(value), type(declared[name])}
+        if len(kinds) == 1 or type(None) in kinds:
+            continue
+        if isinstance(declared[name], float) and type(value) is int:
+            continue
+        raise CamwallError(
+            f"parameter {name!r} must be of type {type(declared[name]).__name__}, as its default "
+            f"{declared[name]!r} is, not {value!r}."
+        )
+    return values
+
+
+def versions() -> dict[str, str]:
+    """Python's version, and that of each of :data:`PACKAGES` that is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree this package runs from (``+dirty`` if edited), None if none."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+dirty" if _git(root, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def manifest(
+    parameters: Mapping[str, Any], seed: int | None = None, command: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Say how a result came to be: what lies beside every table in ``results/``.
+
+    Parameters
+    ----------
+    parameters
+        The run's parameters.
+    seed
+        The seed, where the run draws random numbers.
+    command
+        The command that repeats the run; by default that of this process.
+    **more
+        Further entries, such as checksums of the data or the device.
+
+    Returns
+    -------
+    dict
+        JSON-ready: command, parameters, seed, versions, platform, git commit, date (UTC).
+    """
+    return {
+        "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "parameters": dict(parameters),
+        "seed": seed,
+        "versions": versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "commit": git_commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+    }
+
+
+def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+
+    A reader sees the old file or the new one, never half of it; after an exception in ``write``
+    the old one is untouched and no temporary file is left.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        # mkstemp makes the file readable by its owner alone; give it the mode any new file gets.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """What ``json`` cannot write by itself: paths, numpy scalars and arrays."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Write ``content`` as indented JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
+    return write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame, index: bool = False) -> Path:
+    """Write ``frame`` as CSV with Unix line ends, atomically."""
+    return write_atomic(path, lambda file: frame.to_csv(file, index=index, lineterminator="\n"))
