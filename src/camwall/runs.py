@@ -34,13 +34,9 @@ def _assigned(source: str) -> dict[str, Any]:
     """The names a cell of plain assignments binds, with their literal values."""
     found = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
-            targets = [node.target]
-        else:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             raise ValueError("not a plain assignment")
-        for target in targets:
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             if not isinstance(target, ast.Name):
                 raise ValueError("not a plain name")
             found[target.id] = ast.literal_eval(node.value)
