@@ -1,0 +1,81 @@
+"""From photographs to network inputs; each model carries its own way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as tf
+
+from camwall.errors import CamwallError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, crop, normalise.
+
+    Parameters
+    ----------
+    mean, std : per channel, in units of [0, 1] pixels
+        The network's input is (pixel − mean) / std.
+    resize : int or None
+        Length of the shorter side before the crop; ``None`` leaves an image of the crop's size as
+        it is.
+    crop : int
+        Side of the centre crop, the network's input size.
+    bicubic : bool
+        Bicubic instead of bilinear resizing.
+    """
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    resize: int | None = 256
+    crop: int = 224
+    bicubic: bool = False
+
+    def _stat(self, values: tuple[float, ...], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Pixels in [0, 1], shape [..., C, H, W], to network inputs."""
+        return (pixels - self._stat(self.mean, pixels)) / self._stat(self.std, pixels)
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Network inputs back to pixels in [0, 1]."""
+        return images * self._stat(self.std, images) + self._stat(self.mean, images)
+
+    def pixels(self, path: str | Path) -> Tensor:
+        """Read one image file as pixels in [0, 1], shape [C, crop, crop].
+
+        An image that has the crop's size already (a stack) is taken as it is, so that the wall
+        stays where it was drawn; any other is resized and cropped at its centre.
+        """
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB" if len(self.mean) == 3 else "L")
+        except FileNotFoundError:
+            raise CamwallError(f"no image at {path}") from None
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise CamwallError(
+                f"{path} is not an image that can be read ({error}); replace or remove it"
+            ) from None
+        if image.size != (self.crop, self.crop):
+            if self.resize is None:
+                raise CamwallError(
+                    f"{path} is {image.width}×{image.height}, not {self.crop}×{self.crop}, and "
+                    "this model resizes nothing"
+                )
+            mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
+            image = tf.center_crop(tf.resize(image, self.resize, mode), [self.crop, self.crop])
+        return tf.to_tensor(image)
+
+    def load(self, paths: Sequence[str | Path]) -> Tensor:
+        """Read image files as network inputs, shape [N, C, crop, crop]."""
+        if not paths:
+            raise CamwallError("no images to load: the list of paths is empty")
+        return self.normalize(torch.stack([self.pixels(path) for path in paths]))

@@ -1,0 +1,157 @@
+"""A network cut in two, features and head, with a wall between the head and the bottom of it."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camwall.errors import CamwallError
+from camwall.models.preprocessing import Preprocessing
+from camwall.wall import Wall, needed_rows
+
+
+class WalledModel(nn.Module, ABC):
+    """Image → maps → scores, where the scores cannot depend on the hidden rows.
+
+    Attributes
+    ----------
+    features : torch.nn.Module
+        Images [N, C, H, W] to maps B [N, V, h, w], the hidden rows of the maps among them.
+    target_layer : torch.nn.Module
+        The module whose output is B, for libraries that work with hooks.
+    head : torch.nn.Module
+        Maps [N, V, h, w] to scores [N, classes].
+    wall : Wall
+    preprocessing : Preprocessing
+    class_names : tuple of str, or None
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        head: nn.Module,
+        wall: Wall,
+        preprocessing: Preprocessing,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.target_layer = nn.Identity()
+        self.head = head
+        self.wall = wall
+        self.preprocessing = preprocessing
+        self.class_names = class_names
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.check_images(images)
+        return self.head(self.target_layer(self.features(images)))
+
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images of another shape than the wall was built for."""
+        shape = (len(self.preprocessing.mean), self.wall.image_rows)
+        if images.ndim != 4 or tuple(images.shape[1:3]) != shape:
+            raise CamwallError(
+                f"this model takes images of shape [N, {shape[0]}, {shape[1]}, W], "
+                f"not {list(images.shape)}"
+            )
+
+    def probe(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random network inputs [count, C, H, H]: normalised pixels, uniform in [0, 1]."""
+        rows = self.wall.image_rows
+        pixels = torch.rand(count, len(self.preprocessing.mean), rows, rows, generator=generator)
+        return self.preprocessing.normalize(pixels)
+
+    @abstractmethod
+    def visible_features(self, images: Tensor) -> Tensor:
+        """Images, of which only the visible rows are read, to the maps' visible rows.
+
+        Equal to ``features(images)[:, :, :visible_map_rows]``, at the cost of the visible part.
+        """
+
+    @abstractmethod
+    def visible_head(self, maps: Tensor) -> Tensor:
+        """The maps' visible rows [N, V, visible_map_rows, w] to scores; equal to ``head``."""
+
+    @abstractmethod
+    def reachable_rows(self) -> np.ndarray | None:
+        """Which image rows can reach a score by the layers' geometry, or None if not known."""
+
+
+class MaskedModel(WalledModel):
+    """A stack of layers whose head starts with a dense layer on the flattened maps.
+
+    With ``masked=True`` the weights of that layer are 0 on the hidden rows of the maps: the paper's
+    wall. With ``masked=False`` it is the baseline, which sees everything; its ``wall`` tells where
+    the masked network's is, so that both are measured alike, and `certify` refuses it.
+
+    Raises
+    ------
+    CamwallError
+        A head that does not start with Flatten and a Linear of the maps' size.
+    """
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        head: nn.Sequential,
+        map_shape: tuple[int, int, int],
+        image_rows: int,
+        visible_map_rows: int,
+        preprocessing: Preprocessing,
+        *,
+        masked: bool,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        dense = head[1] if len(head) > 1 else None
+        if not isinstance(head[0], nn.Flatten) or not isinstance(dense, nn.Linear):
+            raise CamwallError("a masked model's head starts with Flatten and Linear")
+        if dense.in_features != int(np.prod(map_shape)):
+            raise CamwallError(
+                f"the head's first layer takes {dense.in_features} values, the maps "
+                f"{map_shape} have {int(np.prod(map_shape))}"
+            )
+        rows = needed_rows(features, image_rows, visible_map_rows)[0]
+        wall = Wall(
+            image_rows=image_rows,
+            hidden_rows=image_rows - 1 - int(np.flatnonzero(rows)[-1]),
+            map_rows=map_shape[1],
+            visible_map_rows=visible_map_rows,
+        )
+        super().__init__(features, head, wall, preprocessing, class_names)
+        self.map_shape = map_shape
+        self.masked = masked
+        self.apply_wall()
+
+    @property
+    def read_rows(self) -> int:
+        """Map rows the head reads: the visible ones, or all of the baseline's."""
+        return self.wall.visible_map_rows if self.masked else self.wall.map_rows
+
+    def cells(self) -> Tensor:
+        """The first dense layer's weights by map cell, a view of shape [units, V, h, w]."""
+        return self.head[1].weight.view(-1, *self.map_shape)  # type: ignore[index]
+
+    @torch.no_grad()
+    def apply_wall(self) -> None:
+        """Set the weights behind the wall to 0; to be called again after each optimiser step."""
+        if self.masked:
+            self.cells()[:, :, self.wall.visible_map_rows :] = 0
+
+    def visible_features(self, images: Tensor) -> Tensor:
+        # Below the last row a layer needs, its input is cut off: what padding puts there instead
+        # reaches no row that is needed later.
+        needed = needed_rows(self.features, self.wall.image_rows, self.read_rows)
+        stack = [m for m in self.features.modules() if not list(m.children())]
+        for layer, rows in zip(stack, needed[:-1], strict=True):
+            images = layer(images[:, :, : int(np.flatnonzero(rows)[-1]) + 1])
+        return images[:, :, : self.read_rows]
+
+    def visible_head(self, maps: Tensor) -> Tensor:
+        dense = self.head[1]  # type: ignore[index]
+        weight = self.cells()[:, :, : self.read_rows].flatten(1)
+        hidden = nn.functional.linear(maps.flatten(1), weight, dense.bias)
+        return self.head[2:](hidden)  # type: ignore[index]
+
+    def reachable_rows(self) -> np.ndarray:
+        return needed_rows(self.features, self.wall.image_rows, self.read_rows)[0]
