@@ -1,0 +1,100 @@
+"""The law of ReLU(A·Z): a scale mixture of half-normals with an atom at 0."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from scipy.optimize import brentq
+
+from camwall.errors import CamwallError
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HalfNormalMixture:
+    """X = ReLU(A·Z), Z ~ N(0, 1) independent of A, where A takes ``scales[i]`` with ``weights[i]``.
+
+    Attributes
+    ----------
+    scales : array [n], positive, in the units of X.
+    weights : array [n], non-negative, of sum P(A > 0) <= 1; the rest is A = 0.
+    """
+
+    scales: Array
+    weights: Array
+
+    @property
+    def positive(self) -> float:
+        """P(X > 0): half of P(A > 0)."""
+        return float(self.weights.sum()) / 2
+
+    @property
+    def atom(self) -> float:
+        """P(X = 0)."""
+        return 1 - self.positive
+
+    @property
+    def mean(self) -> float:
+        """E[X] = E[A] / √(2π)."""
+        return float(self.weights @ self.scales) / np.sqrt(2 * np.pi)
+
+    @property
+    def second_moment(self) -> float:
+        """E[X²] = E[A²] / 2."""
+        return float(self.weights @ self.scales**2) / 2
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of X."""
+        return float(np.sqrt(self.second_moment - self.mean**2))
+
+    def sf(self, x: npt.ArrayLike) -> Array:
+        """P(X > x) for x of any shape; 1 below 0."""
+        x = np.asarray(x, dtype=float)
+        with np.errstate(over="ignore"):  # x / a tiny scale: infinite, and Φ(-∞) = 0 is right
+            upper = special.ndtr(-np.maximum(x, 0)[..., None] / self.scales) @ self.weights
+        return np.where(x < 0, 1.0, upper)
+
+    def cdf(self, x: npt.ArrayLike) -> Array:
+        """P(X <= x) for x of any shape; it jumps by ``atom`` at 0."""
+        return 1 - self.sf(x)
+
+    def pdf(self, x: npt.ArrayLike) -> Array:
+        """The density of the part above 0 (it integrates to ``positive``); 0 for x <= 0."""
+        x = np.asarray(x, dtype=float)
+        with np.errstate(over="ignore"):
+            ratio = np.where(x > 0, x, np.inf)[..., None] / self.scales
+            return np.exp(-(ratio**2) / 2) @ (self.weights / self.scales) / np.sqrt(2 * np.pi)
+
+    def quantile(self, level: npt.ArrayLike) -> Array:
+        """The smallest x with P(X <= x) >= level, for levels in [0, 1).
+
+        Raises
+        ------
+        CamwallError
+            If a level lies outside [0, 1): a half-normal has no largest value.
+        """
+        levels = np.asarray(level, dtype=float)
+        if not np.all((levels >= 0) & (levels < 1)):
+            raise CamwallError(f"a quantile's level must lie in [0, 1), not {level!r}")
+        return np.array([self._upper_quantile(1 - p) for p in levels.flat]).reshape(levels.shape)
+
+    def _upper_quantile(self, tail: float) -> float:
+        if tail >= self.positive:
+            return 0.0
+        # P(X > x) <= weight·Φ(-x/largest): at that scale's own quantile the tail is met already.
+        high = -special.ndtri(tail / 2) * float(self.scales.max())
+        low = high
+        while self.sf(low) < tail:
+            low /= 16
+        log_gap = lambda y: float(self.sf(np.exp(y))) - tail  # noqa: E731
+        return float(np.exp(brentq(log_gap, np.log(low), np.log(high), xtol=1e-13, rtol=1e-13)))
+
+    def sample(self, count: int, generator: np.random.Generator) -> Array:
+        """``count`` independent draws of X."""
+        scales = np.append(self.scales, 0.0)
+        weights = np.append(self.weights, max(0.0, 1 - self.weights.sum()))
+        drawn = generator.choice(scales, size=count, p=weights / weights.sum())
+        return np.maximum(drawn * generator.standard_normal(count), 0)

@@ -1,0 +1,208 @@
+"""Monte Carlo over random simple CNNs, thousands at once, with closed-form gradients.
+
+Two samplers. :func:`draw_networks` draws whole networks and carries out everything: convolution,
+ReLU, pooling, head, the gradient through the head and its routing back to the maps. It serves every
+method and is checked against autograd. :func:`simulate_gradcam` draws the same parameters but
+evaluates only what GradCAM at the asked positions needs: the filters on those patches, and the sums
+of the head's weights, since pooling hands each cell's gradient to exactly one position.
+
+Both work in chunks of bounded memory; the chunks depend on the sizes alone, so a seed fixes every
+draw. Networks are drawn in float32, sums are kept in float64.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.theory.chi import check_count
+from camwall.theory.setting import Setting
+
+_CHUNK_FLOATS = 2**21  # 8 MiB of float32 in the largest arrays: fits the caches, bounds memory
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A chunk of N random networks and what one image makes of them.
+
+    Attributes
+    ----------
+    filters : [N, V, k, k].
+    layers : the head's matrices, first [N, N₁ or 1, V·h'w'] (hidden cells 0), last [N, 1, ·].
+    maps : B, [N, V, h, w].
+    pooled : P, [N, V, h', w'].
+    gradients : ∂f/∂B, [N, V, h, w].
+    scores : f, [N].
+    """
+
+    filters: Tensor
+    layers: tuple[Tensor, ...]
+    maps: Tensor
+    pooled: Tensor
+    gradients: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte Carlo mean with its standard error."""
+
+    value: float
+    standard_error: float
+
+    def errors_from(self, exact: float) -> float:
+        """How many standard errors the estimate lies from ``exact`` (signed)."""
+        return (self.value - exact) / self.standard_error
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Estimates of E[X], E[X²] and P(X > 0)."""
+
+    mean: Estimate
+    second_moment: Estimate
+    positive: Estimate
+
+
+def summarise(values: Tensor) -> Moments:
+    """E[X], E[X²] and P(X > 0) with standard errors from draws [N] of X."""
+    x = values.double()
+
+    def estimate(y: Tensor) -> Estimate:
+        return Estimate(float(y.mean()), float(y.std() / len(y) ** 0.5))
+
+    return Moments(estimate(x), estimate(x**2), estimate((x > 0).double()))
+
+
+def coverage(values: Tensor, exact: float, batches: int = 100) -> tuple[int, int]:
+    """How many of ``batches`` disjoint 95 % intervals for the mean hold ``exact``, and of how many.
+
+    Draws [N] are cut into equal batches; each has its own Student interval.
+    """
+    size = len(values) // check_count("batches", batches)
+    if size < 2:
+        raise CamwallError(f"{len(values)} draws are too few for {batches} batches of at least 2")
+    x = values[: size * batches].double().reshape(batches, size)
+    half = stats.t.ppf(0.975, size - 1) * x.std(dim=1) / size**0.5
+    return int(((x.mean(dim=1) - exact).abs() <= half).sum()), batches
+
+
+def _chunks(networks: int, floats_per_network: int) -> Iterator[int]:
+    size = max(1, _CHUNK_FLOATS // floats_per_network)
+    for start in range(0, check_count("networks", networks), size):
+        yield min(size, networks - start)
+
+
+def _normal(shape: Sequence[int], tau: float, generator: torch.Generator) -> Tensor:
+    return torch.empty(*shape, device=generator.device).normal_(0, tau, generator=generator)
+
+
+def _generator(seed: int, device: str) -> torch.Generator:
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def draw_networks(
+    setting: Setting,
+    image: Tensor,
+    *,
+    filters: int,
+    tau: float,
+    networks: int,
+    seed: int,
+    head_widths: tuple[int, ...] = (),
+    device: str = "cpu",
+) -> Iterator[Networks]:
+    """Draw whole networks and differentiate them by hand, chunk after chunk.
+
+    Parameters
+    ----------
+    setting : the sizes, and what the head reads.
+    image : [H, W].
+    networks : how many to draw in all.
+    seed : of the ``torch.Generator`` that draws every parameter.
+
+    Yields
+    ------
+    Networks
+        The chunks' sizes add up to ``networks``.
+    """
+    k, (h, w), (rows, columns) = setting.kernel, setting.map_shape, setting.pooled_shape
+    patches = setting.patches(image.to(device, torch.float32))
+    generator = _generator(seed, device)
+    sizes = (filters * setting.cells, *head_widths, 1)
+    weights = sum(a * b for a, b in pairwise(sizes))
+    for n in _chunks(networks, filters * (k * k + 2 * h * w) + weights):
+        bank = _normal((n, filters, k, k), tau, generator)
+        maps = torch.relu(bank.reshape(n * filters, k * k) @ patches).reshape(n, filters, h, w)
+        pooled, index = F.max_pool2d(maps, setting.pool, return_indices=True)
+        layers = [_normal((n, b, a), tau, generator) for a, b in pairwise(sizes)]
+        layers[0].view(n, -1, filters, rows, columns)[..., setting.visible_rows :, :] = 0
+        scores, gradient = _head(pooled.reshape(n, -1, 1), layers)
+        routed = torch.zeros(n, filters, h * w, device=device).scatter_(
+            2, index.reshape(n, filters, -1), gradient.reshape(n, filters, -1)
+        )
+        yield Networks(bank, tuple(layers), maps, pooled, routed.reshape(maps.shape), scores)
+
+
+def _head(features: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Scores [N] of the head on features [N, d, 1] and their gradients [N, 1, d]."""
+    gates = []
+    for layer in layers[:-1]:
+        features = layer @ features
+        gates.append((features > 0).float())
+        features = features * gates[-1]
+    scores = (layers[-1] @ features).flatten()
+    gradient = layers[-1]
+    for layer, gate in zip(reversed(layers[:-1]), reversed(gates), strict=True):
+        gradient = (gradient * gate.transpose(1, 2)) @ layer
+    return scores, gradient
+
+
+def simulate_gradcam(
+    setting: Setting,
+    image: Tensor,
+    *,
+    filters: int,
+    tau: float,
+    places: Sequence[tuple[int, int]],
+    walls: Sequence[int],
+    networks: int,
+    seed: int,
+    device: str = "cpu",
+) -> Tensor:
+    """Draws of GC at chosen places for several wall heights at once.
+
+    Every network is drawn once, with weights on all cells; each wall then reads its first rows.
+
+    Parameters
+    ----------
+    places : positions (i, j) of the map.
+    walls : values of ``visible_rows``; they take the place of the setting's own.
+
+    Returns
+    -------
+    Tensor [walls, places, networks] of float32.
+    """
+    h, w = setting.map_shape
+    if not all(0 <= i < h and 0 <= j < w for i, j in places):
+        raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
+    if not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
+        raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {list(walls)}")
+    patches = setting.patches(image.to(device, torch.float32))
+    patches = patches[:, [i * w + j for i, j in places]]
+    columns, read = setting.pooled_shape[1], max(walls)
+    generator = _generator(seed, device)
+    out = []
+    for n in _chunks(networks, filters * (setting.kernel**2 + read * columns + len(places))):
+        bank = _normal((n, filters, setting.kernel**2), tau, generator)
+        weights = _normal((n, filters, read, columns), tau, generator)
+        maps = torch.relu(bank @ patches)  # [n, V, places]
+        sums = weights.sum(-1).cumsum(-1)[..., [rows - 1 for rows in walls]]  # [n, V, walls]
+        saliency = torch.relu(sums.transpose(1, 2) @ maps) / setting.positions
+        out.append(saliency)
+    return torch.cat(out).permute(1, 2, 0).contiguous().cpu()

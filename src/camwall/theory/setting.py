@@ -1,0 +1,110 @@
+"""The simple CNN's geometry: image, filters' size, pooling, and what a head of n rows can read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.theory.chi import check_count
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of the simple CNN; the head reads the first ``visible_rows`` rows of pooled cells.
+
+    Attributes
+    ----------
+    image_rows, image_columns : size H×W of the one-channel image, in pixels.
+    kernel : k, the filters' side; no padding, so the maps are h×w = (H-k+1)×(W-k+1).
+    pool : side and stride of the max pooling; pooled maps are h'×w' = ⌊h/pool⌋×⌊w/pool⌋.
+    visible_rows : rows of pooled cells that the head reads, counted from the top.
+    """
+
+    image_rows: int
+    image_columns: int
+    visible_rows: int
+    kernel: int = 3
+    pool: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("image_rows", "image_columns", "kernel", "pool"):
+            check_count(name, getattr(self, name))
+        rows, columns = self.pooled_shape
+        if min(rows, columns) < 1:
+            raise CamwallError(
+                f"an image of {self.image_rows}x{self.image_columns} leaves no pooled cell with "
+                f"kernel {self.kernel} and pooling {self.pool}: enlarge the image"
+            )
+        if check_count("visible_rows", self.visible_rows) > rows:
+            raise CamwallError(
+                f"visible_rows must be at most the {rows} pooled rows, not {self.visible_rows}"
+            )
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """(h, w)."""
+        return self.image_rows - self.kernel + 1, self.image_columns - self.kernel + 1
+
+    @property
+    def pooled_shape(self) -> tuple[int, int]:
+        """(h', w')."""
+        return self.map_shape[0] // self.pool, self.map_shape[1] // self.pool
+
+    @property
+    def positions(self) -> int:
+        """The number hw of positions of a map."""
+        return self.map_shape[0] * self.map_shape[1]
+
+    @property
+    def cells(self) -> int:
+        """The number h'w' of pooled cells of a map."""
+        return self.pooled_shape[0] * self.pooled_shape[1]
+
+    @property
+    def visible(self) -> int:
+        """The number n of pooled cells of a map that the head reads."""
+        return self.visible_rows * self.pooled_shape[1]
+
+    @property
+    def visible_map_rows(self) -> int:
+        """Rows of the map that reach the head; the positions below are hidden."""
+        return self.visible_rows * self.pool
+
+    @property
+    def visible_image_rows(self) -> int:
+        """Rows of the image that reach the head; no pixel below can change the score."""
+        return self.visible_map_rows + self.kernel - 1
+
+    def check_image(self, image: Tensor) -> Tensor:
+        """``image`` as [H, W] of this size, or a :class:`CamwallError`."""
+        if tuple(image.shape) != (self.image_rows, self.image_columns):
+            raise CamwallError(
+                f"the image must be [{self.image_rows}, {self.image_columns}], "
+                f"not {list(image.shape)}"
+            )
+        if not torch.isfinite(image).all():
+            raise CamwallError("the image holds NaN or infinite pixels: clean it first")
+        return image
+
+    def patches(self, image: Tensor) -> Tensor:
+        """The patch that each position sees: [H, W] -> [k·k, hw]."""
+        columns = F.unfold(self.check_image(image)[None, None], self.kernel)
+        return columns[0]
+
+    def patch_norms(self, image: Tensor) -> np.ndarray:
+        """‖m‖₂ at every position, [h, w]: the image's own local energy."""
+        norms = self.patches(image.double()).norm(dim=0)
+        return norms.reshape(self.map_shape).numpy()
+
+
+def energy_leak(second_moments: np.ndarray, visible_rows: int) -> float:
+    """√(energy below row ``visible_rows`` / energy) of a map [h, w] of expected squares.
+
+    For GradCAM at initialisation the expected squares are proportional to ‖m‖², so this is the
+    share that the image itself holds behind the wall. NaN for a map that is 0 everywhere.
+    """
+    total = second_moments.sum()
+    return float(np.sqrt(second_moments[visible_rows:].sum() / total)) if total > 0 else np.nan
