@@ -1,1 +1,33 @@
-"""Walls, certificates of blindness and saliency methods that see through them."""
+"""Walls, certificates of blindness and saliency methods that see through them.
+
+See `architecture` in the book's glossary for the words; the names below are stable.
+"""
+
+from camwall import stacks
+from camwall.errors import BlindnessError, CamwallError
+from camwall.models import (
+    Split,
+    WalledModel,
+    build_wall,
+    efficientnet_lite0,
+    masked_vgg16,
+)
+from camwall.saliency import METHODS, Method, explain, leak
+from camwall.wall import Wall, certify
+
+__all__ = [
+    "METHODS",
+    "BlindnessError",
+    "CamwallError",
+    "Method",
+    "Split",
+    "Wall",
+    "WalledModel",
+    "build_wall",
+    "certify",
+    "efficientnet_lite0",
+    "explain",
+    "leak",
+    "masked_vgg16",
+    "stacks",
+]

@@ -1,9 +1,12 @@
-"""Small things every use of torch needs: a model left as it was found."""
+"""Small things every use of a model needs: it is left as found, and its scores are numbers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from camwall.errors import CamwallError
 
 
 @contextmanager
@@ -16,3 +19,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in flags:
             module.training = training
+
+
+def finite(scores: Tensor) -> Tensor:
+    """``scores`` themselves, or an error if one of them is NaN or infinite."""
+    if not torch.isfinite(scores).all():
+        raise CamwallError(
+            "the model's scores are not finite (NaN or infinite): nothing can be certified or "
+            "explained; check the weights and the images' normalisation"
+        )
+    return scores

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camwall._torch import evaluating
+from camwall._torch import evaluating, finite
 from camwall.errors import BlindnessError, CamwallError
 
 # ---------------------------------------------------------------------------------------------
@@ -265,22 +265,13 @@ def _refuse(wall: Wall, rows: np.ndarray, how: str) -> None:
         )
 
 
-def _finite(scores: Tensor) -> Tensor:
-    if not torch.isfinite(scores).all():
-        raise CamwallError(
-            "the model's scores are not finite (NaN or infinite): nothing can be certified or "
-            "explained; check the weights and the images' normalisation"
-        )
-    return scores
-
-
 def _gradient_rows(
     model: Walled, images: Tensor, every_class: bool, gen: torch.Generator
 ) -> Tensor:
     """Image rows [H] where the gradient of some score is not exactly 0."""
     images = images.detach().clone().requires_grad_()
     with torch.enable_grad():
-        scores = _finite(model(images))
+        scores = finite(model(images))
         classes = scores.shape[1]
         # A random combination of the classes has gradient 0 only where every class has: the
         # combinations for which anything else cancels form a set of probability 0.
@@ -385,7 +376,7 @@ def certify(
                 "the layers' receptive fields: the geometry stated for this model is wrong"
             )
         with torch.no_grad():
-            scores = _finite(model(probe))
+            scores = finite(model(probe))
             for repainted in _repaints(probe, wall.row, repaints, gen):
                 if not torch.equal(model(repainted), scores):
                     rows = [

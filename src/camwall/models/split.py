@@ -49,8 +49,9 @@ class SplitModel(WalledModel):
     def visible_features(self, images: Tensor) -> Tensor:
         return self.features.trunk(images[:, :, : self.wall.row])
 
-    def visible_head(self, maps: Tensor) -> Tensor:
-        return self.head.head(maps)
+    def visible_head(self) -> nn.Sequential:
+        head = self.head.head
+        return head if isinstance(head, nn.Sequential) else nn.Sequential(head)
 
     def reachable_rows(self) -> np.ndarray:
         return np.arange(self.wall.image_rows) < self.features.row

@@ -56,6 +56,11 @@ class WalledModel(nn.Module, ABC):
                 f"not {list(images.shape)}"
             )
 
+    @property
+    def read_rows(self) -> int:
+        """Map rows the head reads."""
+        return self.wall.visible_map_rows
+
     def probe(self, count: int, generator: torch.Generator) -> Tensor:
         """Random network inputs [count, C, H, H]: normalised pixels, uniform in [0, 1]."""
         rows = self.wall.image_rows
@@ -70,8 +75,12 @@ class WalledModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def visible_head(self, maps: Tensor) -> Tensor:
-        """The maps' visible rows [N, V, visible_map_rows, w] to scores; equal to ``head``."""
+    def visible_head(self) -> nn.Sequential:
+        """The head as a stack of layers on the maps' visible rows [N, V, visible_map_rows, w].
+
+        Equal to ``head``, with the weights as they are now: a masked model's first layer is cut
+        to its visible cells, so keep the stack for as long as the weights stay.
+        """
 
     @abstractmethod
     def reachable_rows(self) -> np.ndarray | None:
@@ -147,11 +156,15 @@ class MaskedModel(WalledModel):
             images = layer(images[:, :, : int(np.flatnonzero(rows)[-1]) + 1])
         return images[:, :, : self.read_rows]
 
-    def visible_head(self, maps: Tensor) -> Tensor:
-        dense = self.head[1]  # type: ignore[index]
-        weight = self.cells()[:, :, : self.read_rows].flatten(1)
-        hidden = nn.functional.linear(maps.flatten(1), weight, dense.bias)
-        return self.head[2:](hidden)  # type: ignore[index]
+    def visible_head(self) -> nn.Sequential:
+        flatten, dense, *rest = self.head  # type: ignore[misc]
+        visible = nn.Linear(dense.in_features, dense.out_features, device="meta")
+        # A plain tensor in place of the parameter: what is computed from it can be differentiated
+        # with respect to the model's own weights.
+        del visible.weight, visible.bias
+        visible.weight = self.cells()[:, :, : self.read_rows].flatten(1)
+        visible.bias = dense.bias
+        return nn.Sequential(flatten, visible, *rest)
 
     def reachable_rows(self) -> np.ndarray:
         return needed_rows(self.features, self.wall.image_rows, self.read_rows)[0]

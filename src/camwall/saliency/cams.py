@@ -1,0 +1,143 @@
+"""The methods that need one pass and one gradient, each a function of maps and gradients.
+
+Throughout, B are the maps and G = ∂(score)/∂B, both [N, V, h, w]; a raw map is [N, h, w].
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from camwall.saliency.components import first_component
+from camwall.saliency.registry import Mechanism, Method, register
+
+_SPACE = (2, 3)
+GradientCam = Callable[[Tensor, Tensor], Tensor]
+
+
+def _of_gradient(**fields: Any) -> Callable[[GradientCam], GradientCam]:
+    """Register a function of maps and gradients under the fields of a `Method`."""
+
+    def decorate(function: GradientCam) -> GradientCam:
+        register(Method(raw=lambda shared: function(shared.maps, shared.gradients), **fields))
+        return function
+
+    return decorate
+
+
+def weighted(weights: Tensor, maps: Tensor) -> Tensor:
+    """Σ_v α_v B_v for channel weights α [N, V]."""
+    return (weights[:, :, None, None] * maps).sum(dim=1)
+
+
+@_of_gradient(
+    name="GradCAM",
+    weights="the mean of the gradient over the map",
+    mechanism=Mechanism.SIGNED,
+    sees_through=True,
+    reference="selvaraju2017gradcam",
+    package="GradCAM",
+)
+def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """α_v = mean over positions of G_v."""
+    return weighted(gradients.mean(dim=_SPACE), maps)
+
+
+@_of_gradient(
+    name="GradCAM++",
+    weights="a weighted sum of the positive gradients, never negative",
+    mechanism=Mechanism.NON_NEGATIVE,
+    sees_through=True,
+    reference="chattopadhay2018gradcampp",
+    package="GradCAMPlusPlus",
+    departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
+)
+def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
+    """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0."""
+    squares = gradients.square()
+    denominator = 2 * squares + maps.sum(dim=_SPACE, keepdim=True) * squares * gradients + eps
+    # Where the gradient is 0 the share is 0/0 for eps = 0; the ReLU makes it 0 in any case, and
+    # negative gradients too, for which the denominator may vanish.
+    positive = gradients > 0
+    share = squares / denominator.where(positive, 1.0)
+    return weighted((share * gradients).where(positive, 0.0).sum(dim=_SPACE), maps)
+
+
+@_of_gradient(
+    name="GradCAM++ (paper)",
+    weights="as GradCAM++, without the constant in the denominator",
+    mechanism=Mechanism.NON_NEGATIVE,
+    sees_through=True,
+    reference="chattopadhay2018gradcampp",
+    variant_of="GradCAM++",
+)
+def gradcam_pp_exact(maps: Tensor, gradients: Tensor) -> Tensor:
+    """GradCAM++ with eps = 0, as its equation 19 stands."""
+    return gradcam_pp(maps, gradients, eps=0.0)
+
+
+@_of_gradient(
+    name="XGradCAM",
+    weights="the mean of the gradient, each position weighed by its activation",
+    mechanism=Mechanism.SIGNED,
+    sees_through=True,
+    reference="fu2020axiom",
+    package="XGradCAM",
+)
+def xgradcam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """α_v = Σ_p G_v[p] B_v[p] / Σ_q B_v[q]; the 10⁻⁷ in the denominator is grad-cam's."""
+    weights = (gradients * maps).sum(dim=_SPACE) / (maps.sum(dim=_SPACE) + 1e-7)
+    return weighted(weights, maps)
+
+
+@_of_gradient(
+    name="HiResCAM",
+    weights="the gradient at the position itself",
+    mechanism=Mechanism.POSITION_WISE,
+    sees_through=False,
+    reference="draelos2020hirescam",
+    package="HiResCAM",
+)
+def hirescam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """Σ_v G_v B_v, position by position."""
+    return (gradients * maps).sum(dim=1)
+
+
+@_of_gradient(
+    name="LayerCAM",
+    weights="the positive part of the gradient at the position itself",
+    mechanism=Mechanism.POSITION_WISE,
+    sees_through=False,
+    reference="jiang2021layercam",
+    package="LayerCAM",
+)
+def layercam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """Σ_v ReLU(G_v) B_v."""
+    return (gradients.clamp(min=0) * maps).sum(dim=1)
+
+
+@_of_gradient(
+    name="GradCAMElementWise",
+    weights="the gradient at the position itself, where its product with the map is > 0",
+    mechanism=Mechanism.POSITION_WISE,
+    sees_through=False,
+    reference="gildenblat2021gradcam",
+    package="GradCAMElementWise",
+)
+def gradcam_elementwise(maps: Tensor, gradients: Tensor) -> Tensor:
+    """Σ_v ReLU(G_v B_v)."""
+    return (gradients * maps).clamp(min=0).sum(dim=1)
+
+
+@_of_gradient(
+    name="EigenGradCAM",
+    weights="the first principal component of gradient times map; centring spreads it over "
+    "every position, also where gradient and map are 0",
+    mechanism=Mechanism.POSITION_WISE,
+    sees_through=True,
+    reference="gildenblat2021gradcam",
+    package="EigenGradCAM",
+)
+def eigen_gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
+    """The first principal component of G ⊙ B over positions."""
+    return first_component(gradients * maps)

@@ -1,0 +1,114 @@
+"""From a model, images and a method's name to saliency maps."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from camwall._torch import evaluating
+from camwall.errors import CamwallError
+from camwall.models import WalledModel
+from camwall.saliency.package import explain_with_package
+from camwall.saliency.registry import Method, find
+from camwall.saliency.rendering import render
+from camwall.saliency.shared import Pass, Target
+
+Engine = Literal["camwall", "grad-cam"]
+
+
+def explain(
+    model: WalledModel,
+    images: Tensor,
+    method: str | Method,
+    target: Target = None,
+    *,
+    normalize: bool = True,
+    engine: Engine = "camwall",
+    visible_only: bool = True,
+    chunk: int = 16,
+) -> Tensor:
+    """Saliency maps of one method.
+
+    Parameters
+    ----------
+    model : WalledModel
+        Left as found: modes, gradients, hooks.
+    images : tensor [N, C, H, W]
+        Network inputs; ``model.preprocessing`` makes them from photographs.
+    method : str or Method
+        A name in `METHODS`, or a method of one's own.
+    target : int, sequence of int, tensor [N] or None
+        The class to explain; None for each image's top class.
+    normalize : bool
+        ``False`` gives the raw maps [N, h, w], cut at 0 but neither resized nor stretched. They
+        can be differentiated through, to the images and the model's parameters, unless gradients
+        are disabled; the channel weights of ScoreCAM and Opti-CAM count as constants.
+    engine : "camwall" or "grad-cam"
+        Our engine, or the package of that name, which has some methods of its own.
+    visible_only : bool
+        Let our engine leave out what the model cannot see.
+    chunk : int
+        Perturbed copies at a time, in our engine's ScoreCAM and AblationCAM.
+
+    Returns
+    -------
+    tensor [N, H, W] in [0, 1], or [N, h, w] for ``normalize=False``
+
+    Raises
+    ------
+    CamwallError
+        An unknown method or engine, images or targets that do not fit, scores that are not finite.
+    """
+    return explain_each(
+        model,
+        images,
+        [method],
+        target,
+        normalize=normalize,
+        engine=engine,
+        visible_only=visible_only,
+        chunk=chunk,
+    )[find(method).name]
+
+
+def explain_each(
+    model: WalledModel,
+    images: Tensor,
+    methods: Sequence[str | Method],
+    target: Target = None,
+    *,
+    normalize: bool = True,
+    engine: Engine = "camwall",
+    visible_only: bool = True,
+    chunk: int = 16,
+) -> dict[str, Tensor]:
+    """Saliency maps of several methods, by name, from one pass; see `explain`."""
+    wanted = [find(method) for method in methods]
+    if engine not in ("camwall", "grad-cam"):
+        raise CamwallError(f"unknown engine {engine!r}; known: camwall, grad-cam")
+    if engine == "grad-cam":
+        if not normalize:
+            raise CamwallError("the package grad-cam has no raw maps; use engine='camwall'")
+        return {m.name: explain_with_package(model, images, m, target) for m in wanted}
+    for method in wanted:
+        if method.raw is None:
+            raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
+    differentiable = not normalize and torch.is_grad_enabled()
+    found = {}
+    with evaluating(model):
+        shared = Pass(
+            model,
+            images,
+            target,
+            visible_only=visible_only,
+            differentiable=differentiable,
+            chunk=chunk,
+        )
+        for method in wanted:
+            raw = method.raw(shared)  # type: ignore[misc]
+            if normalize:
+                found[method.name] = render(raw.detach(), tuple(images.shape[2:]))
+            else:
+                found[method.name] = raw.clamp(min=0)
+    return found

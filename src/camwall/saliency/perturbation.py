@@ -1,0 +1,186 @@
+"""The methods that change something and look at the score: AblationCAM and ScoreCAM."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from camwall.saliency.cams import weighted
+from camwall.saliency.registry import Mechanism, Method, register
+from camwall.saliency.shared import Pass
+
+# ---------------------------------------------------------------------------------------------
+# AblationCAM
+
+#: Layers that act on each channel apart and are linear, in evaluation mode.
+_CHANNELWISE = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AvgPool2d,
+    nn.Flatten,
+)
+
+
+def _layers(head: nn.Module) -> Iterator[nn.Module]:
+    if isinstance(head, nn.Sequential):
+        for layer in head:
+            yield from _layers(layer)
+    else:
+        yield head
+
+
+def ablated_scores(shared: Pass, index: int) -> Tensor:
+    """The target's score with each channel of image ``index`` set to 0 in turn: [V].
+
+    Where the head starts with a linear layer on (pooled, flattened) maps, its output is a sum over
+    channels: W·B = Σ_v W_v·B_v. One product gives every term, and the layer's output without
+    channel v is the whole less that term; only what follows the layer runs V times. For any other
+    head the ablated maps go through it in chunks.
+    """
+    maps = shared.maps[index : index + 1, :, : shared.rows]
+    layers = list(_layers(shared.head))
+    start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
+    first = layers[start] if start is not None else None
+    if start is None or not isinstance(first, nn.Linear):
+        return _ablated_by_copies(shared, maps, index)
+    channels = maps.shape[1]
+    cells = nn.Sequential(*layers[:start])(maps).reshape(channels, -1)
+    weight, bias = first.weight, first.bias
+    if start == len(layers) - 1:  # only the target's unit is wanted
+        unit = int(shared.target[index])
+        weight, bias = weight[unit : unit + 1], None if bias is None else bias[unit : unit + 1]
+    whole = F.linear(cells.flatten()[None], weight, bias)
+    terms = torch.einsum("vc,uvc->vu", cells, weight.view(len(weight), channels, -1))
+    scores = nn.Sequential(*layers[start + 1 :])(whole - terms)
+    return scores[:, 0] if len(weight) == 1 else shared.target_scores(scores, index)
+
+
+def _ablated_by_copies(shared: Pass, maps: Tensor, index: int) -> Tensor:
+    scores = []
+    for channels in torch.arange(maps.shape[1], device=maps.device).split(shared.chunk):
+        copies = maps.repeat(len(channels), 1, 1, 1)
+        copies[torch.arange(len(channels)), channels] = 0
+        scores.append(shared.target_scores(shared.head(copies), index))
+    return torch.cat(scores)
+
+
+def _drops(shared: Pass) -> tuple[Tensor, Tensor]:
+    """Score and drop of it by each channel's ablation: [N, 1], [N, V]."""
+    with torch.set_grad_enabled(shared.differentiable):
+        score = shared.target_scores(shared.scores)[:, None]
+        ablated = [ablated_scores(shared, index) for index in range(len(shared.images))]
+        return score, score - torch.stack(ablated)
+
+
+def ablationcam(shared: Pass) -> Tensor:
+    """α_v = (y − y_v) / y, with y_v the score without channel v."""
+    score, drops = _drops(shared)
+    return weighted(drops / score, shared.maps)
+
+
+def ablationcam_absolute(shared: Pass) -> Tensor:
+    """α_v = (y − y_v) / |y|: a channel that raises the score has a positive weight."""
+    score, drops = _drops(shared)
+    return weighted(drops / score.abs(), shared.maps)
+
+
+# ---------------------------------------------------------------------------------------------
+# ScoreCAM
+
+
+def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
+    """The target's score of image ``index`` times each channel's mask: [V].
+
+    A mask is the channel upsampled to the image and stretched to [0, 1]; it multiplies the
+    normalised image. Channels that are constant all have the mask 0: one forward pass serves them.
+    The others run in chunks, so that memory does not grow with the number of channels.
+    """
+    image, maps = shared.images[index : index + 1], shared.maps[index].detach()
+    rows = shared.model.wall.row if shared.rows < shared.model.wall.map_rows else image.shape[2]
+    spread = maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
+    scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
+
+    def score(images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        return shared.target_scores(shared.head(shared.features(images)), index)
+
+    if not spread.all():
+        scores[~spread] = score(torch.zeros_like(image))
+    for channels in spread.nonzero()[:, 0].split(shared.chunk):
+        masks = F.interpolate(
+            maps[channels, None],
+            image.shape[2:],
+            mode="bilinear",
+            align_corners=align_corners,
+        )
+        low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+        masks = (masks[:, :, :rows] - low) / (high - low + 1e-8)
+        scores[channels] = score(image[:, :, :rows] * masks)
+    return scores
+
+
+def _scorecam(shared: Pass, *, align_corners: bool) -> Tensor:
+    with torch.no_grad():
+        scores = torch.stack(
+            [
+                masked_scores(shared, index, align_corners=align_corners)
+                for index in range(len(shared.images))
+            ]
+        )
+    return weighted(scores.softmax(dim=1), shared.maps)
+
+
+def scorecam(shared: Pass) -> Tensor:
+    """α = softmax over channels of the masked images' scores; the weights are constants."""
+    return _scorecam(shared, align_corners=True)
+
+
+def scorecam_half_pixel(shared: Pass) -> Tensor:
+    """ScoreCAM with its masks resized as the saliency map is, with half-pixel centres."""
+    return _scorecam(shared, align_corners=False)
+
+
+for _method in (
+    Method(
+        name="AblationCAM",
+        weights="the share of the score that goes when the channel is set to 0",
+        mechanism=Mechanism.SIGNED,
+        sees_through=True,
+        reference="ramaswamy2020ablation",
+        raw=ablationcam,
+        package="AblationCAM",
+        departs="divides by the score, so that a negative score turns every sign",
+    ),
+    Method(
+        name="AblationCAM (absolute)",
+        weights="the fall of the score when the channel is set to 0, over the score's size",
+        mechanism=Mechanism.SIGNED,
+        sees_through=True,
+        reference="ramaswamy2020ablation",
+        raw=ablationcam_absolute,
+        variant_of="AblationCAM",
+    ),
+    Method(
+        name="ScoreCAM",
+        weights="the softmax over channels of the score of the image masked by the channel",
+        mechanism=Mechanism.NON_NEGATIVE,
+        sees_through=True,
+        reference="wang2020scorecam",
+        raw=scorecam,
+        package="ScoreCAM",
+        departs="resizes the masks with aligned corners, unlike the map",
+    ),
+    Method(
+        name="ScoreCAM (half-pixel)",
+        weights="as ScoreCAM, with masks resized like the saliency map",
+        mechanism=Mechanism.NON_NEGATIVE,
+        sees_through=True,
+        reference="wang2020scorecam",
+        raw=scorecam_half_pixel,
+        variant_of="ScoreCAM",
+    ),
+):
+    register(_method)

@@ -1,0 +1,124 @@
+"""What all methods share: one pass of the trunk, one pass of the head, one gradient at the maps."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from camwall._torch import finite
+from camwall.errors import CamwallError
+from camwall.models import WalledModel
+
+Target = int | Sequence[int] | Tensor | None
+
+
+def as_target(target: Target, scores: Tensor) -> Tensor:
+    """The class to explain for each image, as indices [N]: the top class where none is given.
+
+    Raises
+    ------
+    CamwallError
+        A target outside the classes, or not one for each image.
+    """
+    count, classes = scores.shape
+    if target is None:
+        return scores.argmax(dim=1)
+    indices = torch.as_tensor(target, device=scores.device)
+    if indices.dtype.is_floating_point or indices.dtype == torch.bool:
+        raise CamwallError(f"a target is a class index, not {target!r}")
+    indices = indices.long().expand(count) if indices.ndim == 0 else indices.long()
+    if indices.shape != (count,):
+        raise CamwallError(f"{count} images need {count} targets, not {list(indices.shape)}")
+    outside = indices[(indices < 0) | (indices >= classes)]
+    if len(outside):
+        raise CamwallError(
+            f"target {int(outside[0])} is not one of the model's classes 0 to {classes - 1}"
+        )
+    return indices
+
+
+class Pass:
+    """One pass of a walled model over images, and what the methods take from it.
+
+    Parameters
+    ----------
+    model : WalledModel
+        In evaluation mode (`explain` sees to that).
+    images : tensor [N, C, H, W]
+    target : int, sequence of int, tensor [N] or None
+        The class to explain; None for each image's top class.
+    visible_only : bool
+        Compute scores and their gradients from the visible rows of image and maps alone. The
+        results are equal up to rounding; the rest cannot change them.
+    differentiable : bool
+        Keep the graph, so that raw maps can be differentiated with respect to the images and the
+        model's parameters.
+    chunk : int
+        Perturbed copies of an image that run through the network at a time.
+
+    Attributes
+    ----------
+    maps : tensor [N, V, h, w]
+        B, with the hidden rows.
+    scores : tensor [N, classes]
+    target : tensor [N]
+    """
+
+    def __init__(
+        self,
+        model: WalledModel,
+        images: Tensor,
+        target: Target = None,
+        *,
+        visible_only: bool = True,
+        differentiable: bool = False,
+        chunk: int = 16,
+    ) -> None:
+        if chunk < 1:
+            raise CamwallError(f"chunk must be at least 1, not {chunk}")
+        model.check_images(images)
+        if not len(images):
+            raise CamwallError("no images to explain")
+        self.model, self.images = model, images
+        self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
+        self.rows = model.read_rows if visible_only else model.wall.map_rows
+        with torch.set_grad_enabled(differentiable):
+            self.maps = model.features(images)
+        # Methods differentiate with respect to the maps: a leaf of their own, or, to go on from
+        # there to the images, a view that keeps the graph.
+        self._at = self.maps if differentiable else self.maps.detach()
+        if not self._at.requires_grad:
+            self._at = self._at.clone().requires_grad_()
+        with torch.enable_grad():
+            # A clone, since a head may start with an operation in place.
+            self.scores = finite(self.head(self._at[:, :, : self.rows].clone()))
+        self.target = as_target(target, self.scores.detach())
+
+    @cached_property
+    def head(self) -> nn.Sequential:
+        """The head on the rows it reads: of the visible ones where ``visible_only``."""
+        return self.model.visible_head() if self.visible_only else nn.Sequential(self.model.head)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The trunk, on the rows the head reads where ``visible_only``."""
+        if self.visible_only:
+            return self.model.visible_features(images)
+        return self.model.features(images)
+
+    def target_scores(self, scores: Tensor, index: int | None = None) -> Tensor:
+        """Of scores [M, classes] the target's: of image ``index``, or of each its own."""
+        if index is not None:
+            return scores[:, int(self.target[index])]
+        return scores.gather(1, self.target[:, None])[:, 0]
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """∂(target's score)/∂B, [N, V, h, w]; exactly 0 on rows the head does not read."""
+        (gradients,) = torch.autograd.grad(
+            self.target_scores(self.scores).sum(),
+            self._at,
+            create_graph=self.differentiable,
+            retain_graph=True,
+        )
+        return gradients
