@@ -7,3 +7,7 @@ class CamwallError(ValueError):
 
 class BlindnessError(CamwallError):
     """A model said to be blind to some rows of the image is not; the message names the rows."""
+
+
+class DataUnavailable(CamwallError):
+    """A data set is neither in the cache nor to be had from any of its sources."""
