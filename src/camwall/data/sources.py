@@ -1,0 +1,178 @@
+"""Where each data set comes from, what it must contain, and how it gets into the cache once."""
+
+import csv
+import gzip
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pooch
+from filelock import FileLock
+
+from camwall import config
+from camwall.data import debian
+from camwall.errors import DataUnavailable
+
+_STAMPS_URL = (
+    "https://downloads.sourceforge.net/project/tuxpaint/tuxpaint-stamps/2022-06-04/"
+    "tuxpaint-stamps-2022.06.04.tar.gz"
+)
+# As the Nix package collection records it for the same release.
+_STAMPS_SHA256 = "842065576fae554358e00e51d71a492616a6490b12b592228067477c287a0bf8"
+
+# Of the idx files themselves: Debian compresses them anew, so the archives differ.
+_FASHION_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of one of the committed tables beside this module."""
+    text = (resources.files("camwall.data") / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _stamp_checksums() -> dict[str, str]:
+    return {row["file"]: row["sha256"] for row in table("stamps.csv")}
+
+
+def _download_stamps(folder: Path) -> Path:
+    pooch.retrieve(
+        _STAMPS_URL,
+        known_hash=f"sha256:{_STAMPS_SHA256}",
+        path=folder,
+        processor=pooch.Untar(extract_dir="tree"),
+        progressbar=True,
+    )
+    return next(folder.glob("tree/*/stamps/animals"), folder)
+
+
+def _download_fashion(folder: Path) -> Path:
+    # torchvision knows the files, their home and their checksums; imported here since it is slow.
+    from torchvision.datasets import FashionMNIST
+
+    for name, md5 in FashionMNIST.resources:
+        pooch.retrieve(
+            FashionMNIST.mirrors[0] + name,
+            known_hash=f"md5:{md5}",
+            path=folder,
+            fname=name,
+            progressbar=True,
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its files with their checksums, and the two places they can come from.
+
+    Attributes
+    ----------
+    title
+        What it is, for messages.
+    package, inside
+        A Debian package, and the folder in its tree that holds the files.
+    checksums
+        Gives each file's path and SHA-256; a file may lie gzipped at its source.
+    download
+        Fetches the files from their public home into a folder and returns where they lie.
+    """
+
+    title: str
+    package: str
+    inside: str
+    checksums: Callable[[], Mapping[str, str]]
+    download: Callable[[Path], Path]
+
+
+SOURCES = {
+    "stamps": Source(
+        "cut-out animal photographs (Tux Paint's stamps, GPL-2)",
+        "tuxpaint-stamps-default",
+        "usr/share/tuxpaint/stamps/animals",
+        _stamp_checksums,
+        _download_stamps,
+    ),
+    "fashion-mnist": Source(
+        "Fashion-MNIST",
+        "dataset-fashion-mnist",
+        "usr/share/datasets/fashion-mnist",
+        lambda: _FASHION_SHA256,
+        _download_fashion,
+    ),
+}
+
+
+def obtain(name: str) -> Path:
+    """Give the folder of a data set in the cache, fetching it the first time.
+
+    The places are tried in turn: the package if it is installed, apt-get without root, the public
+    home. The folder appears in one step and complete; a second process waits for the first.
+
+    Raises
+    ------
+    DataUnavailable
+        If no place has the files with the right contents: what is missing, why, and what to do.
+    """
+    source, target = SOURCES[name], config.cache_dir() / name
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{name}.lock"):
+            if not target.is_dir():
+                with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
+                    _fetch(source, Path(scratch)).rename(target)
+    except OSError as error:
+        raise DataUnavailable(
+            f"no place for {source.title}: {error}; set CAMWALL_CACHE to a folder you can write to."
+        ) from error
+    return target
+
+
+def _fetch(source: Source, scratch: Path) -> Path:
+    """Collect the files of ``source`` in a new folder below ``scratch``."""
+    places: list[Callable[[Path], Path]] = [
+        lambda folder: Path("/") / source.inside,
+        lambda folder: debian.unpack(source.package, folder) / source.inside,
+        source.download,
+    ]
+    reasons = []
+    for number, place in enumerate(places):
+        folder = scratch / str(number)
+        folder.mkdir()
+        try:
+            return _collect(place(folder), scratch / "complete", source.checksums())
+        except (DataUnavailable, OSError, ValueError) as error:
+            # pooch's errors are ValueError (checksum) and requests' own, which are OSErrors.
+            reasons.append(str(error).splitlines()[0])
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch / "complete", ignore_errors=True)
+    raise DataUnavailable(
+        f"{source.title} cannot be had: {reasons[1]}; the download failed: {reasons[2][:200]}. "
+        f"Install the Debian package {source.package}, or try again with a network."
+    )
+
+
+def _collect(found: Path, target: Path, checksums: Mapping[str, str]) -> Path:
+    """Copy the files named in ``checksums`` to ``target``, unpacked, and check their contents."""
+    for name, expected in checksums.items():
+        file = found / name
+        if file.is_file():
+            content = file.read_bytes()
+        elif file.with_name(f"{file.name}.gz").is_file():
+            content = gzip.decompress(file.with_name(f"{file.name}.gz").read_bytes())
+        else:
+            raise DataUnavailable(f"{name} is missing from {found}")
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise DataUnavailable(f"{name} has other contents than expected (another release?)")
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+    return target
