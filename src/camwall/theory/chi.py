@@ -26,6 +26,15 @@ def check_count(name: str, value: int, least: int = 1) -> int:
     return int(value)
 
 
+def check_real(name: str, value: npt.ArrayLike, *, zero: bool = False) -> Array:
+    """``value`` as floats, or a :class:`CamwallError` unless all are finite and > 0 (or >= 0)."""
+    array = np.asarray(value, dtype=float)
+    if not np.all(np.isfinite(array) & (array >= 0 if zero else array > 0)):
+        rule = "at least 0" if zero else "above 0"
+        raise CamwallError(f"{name} must be finite and {rule}, not {value!r}")
+    return array
+
+
 def chi_mean(k: npt.ArrayLike) -> Array:
     """E[χ_k] = √2 Γ((k+1)/2) / Γ(k/2), with E[χ_0] = 0.
 

@@ -2,7 +2,7 @@
 
 Given the filters, Σ_v α_v B_v[i, j] is centred Gaussian with variance Σ_v ρ(F_v): one term for
 each filter, all independent. For GradCAM ρ = nτ² B[i, j]²/(hw)²; for XGradCAM
-:cite:`fu2020axiom`, whose weight is α_v = Σ_c W[v, c] P[v, c] / Σ_p B_v[p], it is
+(Fu et al., 2020), whose weight is α_v = Σ_c W[v, c] P[v, c] / Σ_p B_v[p], it is
 
     ρ = τ² B[i, j]² Σ_{visible c} P[c]² / (Σ_p B[p])².
 
@@ -60,7 +60,8 @@ class FilterLaw:
             -np.expm1(-self.dimension / 2 * np.log1p(t2 * values)) @ share
             for t2 in (np.exp(_GRID) / spread) ** 2
         ]
-        integrand = -np.expm1(filters * np.log1p(-np.array(missing))) * np.exp(-_GRID)
+        with np.errstate(divide="ignore"):  # φ_1 = 0 far out: log 0, and φ_1^V = 0 is right
+            integrand = -np.expm1(filters * np.log1p(-np.array(missing))) * np.exp(-_GRID)
         return float(integrand.sum()) * _STEP * spread * self.tau**2 / np.pi
 
     def second_moment(self, filters: int) -> float:

@@ -21,19 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from camwall.errors import CamwallError
-from camwall.theory.chi import check_count, relu_norm_mean, relu_norm_nodes
+from camwall.theory.chi import check_count, check_real, relu_norm_mean, relu_norm_nodes
 from camwall.theory.mixture import HalfNormalMixture
 
 Numbers = float | npt.NDArray[np.float64]
-
-
-def _checked(name: str, value: npt.ArrayLike, *, zero: bool) -> npt.NDArray[np.float64]:
-    array = np.asarray(value, dtype=float)
-    good = np.isfinite(array) & (array >= 0 if zero else array > 0)
-    if not np.all(good):
-        rule = "at least 0" if zero else "above 0"
-        raise CamwallError(f"{name} must be finite and {rule}, not {value!r}")
-    return array
 
 
 def _plain(value: npt.ArrayLike) -> Numbers:
@@ -56,10 +47,10 @@ def gradcam_scale(
     CamwallError
         For a negative or non-finite value, or for ``positions`` or ``tau`` equal to 0.
     """
-    tau = _checked("tau", tau, zero=False)
-    visible = _checked("visible", visible, zero=True)
-    positions = _checked("positions", positions, zero=False)
-    patch_norm = _checked("patch_norm", patch_norm, zero=True)
+    tau = check_real("tau", tau)
+    visible = check_real("visible", visible, zero=True)
+    positions = check_real("positions", positions)
+    patch_norm = check_real("patch_norm", patch_norm, zero=True)
     return _plain(tau ** (2 + len(head_widths)) * np.sqrt(visible) * patch_norm / positions)
 
 

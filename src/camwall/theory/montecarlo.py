@@ -20,7 +20,7 @@ from scipy import stats
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.theory.chi import check_count
+from camwall.theory.chi import check_count, check_real
 from camwall.theory.setting import Setting
 
 _CHUNK_FLOATS = 2**21  # 8 MiB of float32 in the largest arrays: fits the caches, bounds memory
@@ -132,6 +132,7 @@ def draw_networks(
         The chunks' sizes add up to ``networks``.
     """
     k, (h, w), (rows, columns) = setting.kernel, setting.map_shape, setting.pooled_shape
+    filters, tau = check_count("filters", filters), float(check_real("tau", tau))
     patches = setting.patches(image.to(device, torch.float32))
     generator = _generator(seed, device)
     sizes = (filters * setting.cells, *head_widths, 1)
@@ -193,6 +194,7 @@ def simulate_gradcam(
         raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
     if not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
         raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {list(walls)}")
+    filters, tau = check_count("filters", filters), float(check_real("tau", tau))
     patches = setting.patches(image.to(device, torch.float32))
     patches = patches[:, [i * w + j for i, j in places]]
     columns, read = setting.pooled_shape[1], max(walls)

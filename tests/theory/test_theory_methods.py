@@ -1,0 +1,332 @@
+"""The other methods: laws given the maps, quadrature over filters, the dial, predictions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import stats
+
+from camwall import theory
+from camwall.errors import CamwallError
+
+SETTING = theory.Setting(image_rows=8, image_columns=8, visible_rows=2)
+TAU, PLACE = 0.7, (5, 2)
+IMAGE = torch.rand(8, 8, generator=torch.Generator().manual_seed(5))
+
+
+def heads(trunk: theory.Networks, count: int, seed: int) -> tuple[torch.Tensor, ...]:
+    """Maps [V, h, w] of the chunk's first network, visible cells [V, n], heads [count, V, n]."""
+    maps = trunk.maps[0].double()
+    cells = trunk.pooled[0, :, : SETTING.visible_rows].double().flatten(1)
+    generator = torch.Generator().manual_seed(seed)
+    weights = TAU * torch.randn(count, *cells.shape, generator=generator, dtype=torch.double)
+    return maps, cells, weights
+
+
+def one_trunk(filters: int = 6, seed: int = 0) -> theory.Networks:
+    """One random network."""
+    return next(
+        theory.draw_networks(SETTING, IMAGE, filters=filters, tau=TAU, networks=1, seed=seed)
+    )
+
+
+# Given the maps ----------------------------------------------------------------------------
+
+
+def test_gradcam_given_maps_is_gaussian():
+    """Over 20,000 heads on one trunk, S at a hidden place passes a test of its Gaussian law."""
+    maps, _, weights = heads(one_trunk(), 20_000, seed=1)
+    s = torch.einsum("dv,v->d", weights.sum(-1) / 36, maps[:, *PLACE])
+    std = theory.gradcam_given_maps(maps, SETTING.visible, TAU)[PLACE]
+    assert stats.kstest(s.numpy() / float(std), "norm").pvalue > 1e-3
+
+
+def test_xgradcam_given_maps_is_gaussian():
+    """The same for XGradCAM, whose weight is ΣW·P/ΣB."""
+    maps, cells, weights = heads(one_trunk(), 20_000, seed=2)
+    alpha = (weights * cells).sum(-1) / maps.sum((1, 2))
+    s = alpha @ maps[:, *PLACE]
+    pooled = cells.reshape(6, SETTING.visible_rows, -1)
+    std = theory.xgradcam_given_maps(maps, pooled, TAU)[PLACE]
+    assert stats.kstest(s.numpy() / float(std), "norm").pvalue > 1e-3
+
+
+def test_ablationcam_given_maps_is_cauchy():
+    """AblationCAM's S = Σ f_v B_v / Σ f_v passes a test of its Cauchy law, and of P(S > 0)."""
+    maps, cells, weights = heads(one_trunk(), 20_000, seed=3)
+    parts = (weights * cells).sum(-1)
+    s = (parts @ maps[:, *PLACE]) / parts.sum(-1)
+    location, scale = theory.ablationcam_given_maps(
+        maps, cells.reshape(6, SETTING.visible_rows, -1)
+    )
+    place = float(location[PLACE]), float(scale[PLACE])
+    assert stats.kstest(s.numpy(), stats.cauchy(*place).cdf).pvalue > 1e-3
+    exact = theory.cauchy_positive(location, scale)[PLACE]
+    found = theory.summarise((s > 0).double()).mean
+    assert abs(found.errors_from(float(exact))) < 4
+
+
+def test_ablationcam_is_positive_at_least_half_of_the_time():
+    """P(S > 0) >= ½ wherever some map of a channel that scores is positive, 0 where none is."""
+    for seed in range(20):
+        trunk = one_trunk(filters=3, seed=seed)
+        location, scale = theory.ablationcam_given_maps(trunk.maps[0], trunk.pooled[0, :, :2])
+        chance = theory.cauchy_positive(location, scale)
+        lit = (trunk.maps[0] > 0).any(0) & (trunk.pooled[0, :, :2].sum() > 0)
+        assert torch.all(chance[lit] >= 0.5 - 1e-6)
+        assert torch.all(chance[(trunk.maps[0] == 0).all(0)] == 0)
+
+
+def test_laws_work_on_batches_of_maps():
+    """[N, V, h, w] gives the stack of what each [V, h, w] gives."""
+    maps = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    pooled = F.max_pool2d(maps, 2)[:, :, :2]
+    for whole, single in [
+        (
+            theory.gradcam_given_maps(maps, 6, TAU),
+            [theory.gradcam_given_maps(m, 6, TAU) for m in maps],
+        ),
+        (
+            theory.xgradcam_given_maps(maps, pooled, TAU),
+            [theory.xgradcam_given_maps(*mp, TAU) for mp in zip(maps, pooled, strict=True)],
+        ),
+        (
+            theory.ablationcam_given_maps(maps, pooled)[1],
+            [theory.ablationcam_given_maps(*mp)[1] for mp in zip(maps, pooled, strict=True)],
+        ),
+    ]:
+        torch.testing.assert_close(whole, torch.stack(single))
+
+
+def test_a_dead_map_has_weight_zero_in_xgradcam():
+    """A channel that is 0 everywhere adds nothing, and no NaN."""
+    maps = torch.zeros(2, 6, 6)
+    maps[0] = 1
+    std = theory.xgradcam_given_maps(maps, F.max_pool2d(maps, 2)[:, :2], 1.0)
+    torch.testing.assert_close(std, torch.full((6, 6), math.sqrt(6) / 36))
+
+
+# Non-negative weights ----------------------------------------------------------------------
+
+
+def gradcampp(networks: theory.Networks) -> torch.Tensor:
+    """GradCAM++ as grad-cam 1.5.7 has it."""
+    g, total = networks.gradients, networks.maps.sum((2, 3), keepdim=True)
+    factor = g**2 / (2 * g**2 + total * g**3 + 1e-6)
+    weights = (torch.relu(g) * torch.where(g != 0, factor, 0)).sum((2, 3), keepdim=True)
+    return torch.relu((weights * networks.maps).sum(1))
+
+
+@pytest.mark.parametrize(("filters", "visible_rows"), [(1, 1), (2, 2), (5, 1)])
+def test_gradcampp_positive_probability(filters, visible_rows):
+    """P(GradCAM++ > 0) = 1 - (½ + 2^{-n-1})^V over 50,000 networks."""
+    setting = theory.Setting(6, 4, visible_rows=visible_rows)  # one pooled column: n = rows
+    image = IMAGE[:6, :4] + 0.1
+    hits = torch.cat(
+        [
+            (gradcampp(chunk)[:, 3, 1] > 0).double()
+            for chunk in theory.draw_networks(
+                setting, image, filters=filters, tau=TAU, networks=50_000, seed=8
+            )
+        ]
+    )
+    exact = theory.gradcampp_positive(filters, setting.visible)
+    assert abs(theory.summarise(hits).mean.errors_from(exact)) < 4
+
+
+def test_some_map_positive_probability():
+    """P(some B_v > 0) = 1 - 2^-V over 50,000 networks."""
+    hits = torch.cat(
+        [
+            (chunk.maps[:, :, *PLACE] > 0).any(1).double()
+            for chunk in theory.draw_networks(
+                SETTING, IMAGE, filters=3, tau=TAU, networks=50_000, seed=9
+            )
+        ]
+    )
+    assert abs(theory.summarise(hits).mean.errors_from(theory.some_map_positive(3))) < 4
+
+
+# Quadrature over one filter ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filters", [1, 4, 100])
+def test_quadrature_gives_back_gradcams_closed_form(filters):
+    """On GradCAM, whose law is known, the quadrature is right to a percent."""
+    law = theory.gradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU)
+    args = {
+        "filters": filters,
+        "visible": SETTING.visible,
+        "positions": SETTING.positions,
+        "patch_norm": SETTING.patch_norms(IMAGE)[PLACE],
+        "tau": TAU,
+    }
+    assert law.mean(filters) == pytest.approx(theory.gradcam_mean(**args), rel=0.01)
+    assert law.second_moment(filters) == pytest.approx(
+        theory.gradcam_second_moment(**args), rel=0.01
+    )
+    assert law.positive(filters) == pytest.approx(
+        theory.gradcam_positive(filters=filters), rel=0.01
+    )
+
+
+def test_the_mean_integral_is_exact_for_given_nodes():
+    """With one node q the sum is q^½·Z·χ_{Vk²}: the integral is E[χ_{Vk²}]√(q/2π)."""
+    law = theory.FilterLaw(np.array([0.3]), dimension=9, tau=0.5)
+    chi = math.sqrt(2) * math.exp(math.lgamma(14) - math.lgamma(13.5))
+    expected = 0.25 * math.sqrt(0.3 / (2 * math.pi)) * chi
+    assert law.mean(3) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("filters", [1, 8])
+def test_xgradcam_law_against_whole_networks(filters):
+    """XGradCAM in 100,000 networks: the quadrature's mean, second moment, P(> 0), and the cdf."""
+    draws = []
+    for chunk in theory.draw_networks(
+        SETTING, IMAGE, filters=filters, tau=TAU, networks=100_000, seed=12
+    ):
+        total = chunk.maps.sum((2, 3))
+        alpha = (chunk.gradients * chunk.maps).sum((2, 3)) / total.where(total > 0, 1)
+        draws.append(torch.relu((alpha * chunk.maps[:, :, *PLACE]).sum(1)))
+    x = torch.cat(draws)
+    found = theory.summarise(x)
+    quadrature = theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU, directions=2**16)
+    # The quadrature over 9 dimensions is good to some tenths of a percent, like the estimate.
+    assert quadrature.mean(filters) == pytest.approx(found.mean.value, rel=0.02)
+    assert quadrature.second_moment(filters) == pytest.approx(found.second_moment.value, rel=0.05)
+    assert abs(found.positive.errors_from(quadrature.positive(filters))) < 5
+    law = quadrature.law(filters, draws=20_000, seed=1)
+    assert law.mean == pytest.approx(quadrature.mean(filters), rel=0.03)
+    levels = law.positive * np.array([0.2, 0.5, 0.9])
+    shares = [float((x > float(law.quantile(1 - level))).double().mean()) for level in levels]
+    np.testing.assert_allclose(shares, levels, rtol=0.05)
+
+
+def test_scale_of_tau():
+    """XGradCAM scales with τ²: the ratio ΣP²/(ΣB)² has no unit, W and B bring one τ each."""
+    one, two = (
+        theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=tau, directions=256)
+        for tau in (1.0, 3.0)
+    )
+    assert two.mean(4) == pytest.approx(9 * one.mean(4))
+    assert two.second_moment(4) == pytest.approx(81 * one.second_moment(4))
+    assert two.law(4, draws=100).mean == pytest.approx(9 * one.law(4, draws=100).mean)
+
+
+def test_a_black_patch_is_never_lit():
+    """Where the image is black the quadrature gives 0 and no division fails."""
+    image = IMAGE.clone()
+    image[4:] = 0
+    law = theory.xgradcam_filter_law(SETTING, image, (5, 2), tau=TAU, directions=64)
+    assert law.mean(5) == law.second_moment(5) == law.positive(5) == 0
+
+
+def test_directions_must_be_a_power_of_two():
+    """A Sobol set of another size loses its balance: refused."""
+    with pytest.raises(CamwallError, match="power of 2"):
+        theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU, directions=100)
+
+
+# The dial ----------------------------------------------------------------------------------
+
+
+def test_dial_ends_are_hirescam_and_gradcam():
+    """Radius 0 multiplies element by element; from radius max(h, w) - 1 on it is GradCAM."""
+    trunk = one_trunk()
+    hires = torch.relu((trunk.gradients * trunk.maps).sum(1))
+    grad = torch.relu((trunk.gradients.mean((2, 3), keepdim=True) * trunk.maps).sum(1))
+    torch.testing.assert_close(theory.windowed_gradcam(trunk.maps, trunk.gradients, 0), hires)
+    for radius in (5, 9):
+        torch.testing.assert_close(
+            theory.windowed_gradcam(trunk.maps, trunk.gradients, radius), grad
+        )
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 3])
+def test_dial_reaches_exactly_radius_rows_behind_the_wall(radius):
+    """Rows farther behind the wall than the radius are exactly 0; windows are clipped means."""
+    (networks,) = theory.draw_networks(SETTING, IMAGE, filters=8, tau=TAU, networks=50, seed=1)
+    saliency = theory.windowed_gradcam(networks.maps, networks.gradients, radius)
+    assert not saliency[:, 4 + radius :].any()
+    if 0 < radius < 2:
+        assert saliency[:, 4 : 4 + radius].any()
+    i, j = 3, 5
+    window = networks.gradients[0, :, max(0, i - radius) : i + radius + 1, j - radius :]
+    expected = torch.relu((window.mean((1, 2)) * networks.maps[0, :, i, j]).sum())
+    torch.testing.assert_close(saliency[0, i, j], expected)
+
+
+def test_map_leak_by_hand():
+    """3 in a visible row and 4 in a hidden one: 4/5. A zero map has none."""
+    saliency = torch.zeros(2, 4, 4)
+    saliency[0, 1, 1], saliency[0, 2, 3] = 3, 4
+    leaks = theory.map_leak(saliency, 2)
+    assert leaks[0] == pytest.approx(0.8)
+    assert leaks[1].isnan()
+
+
+# Predictions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GradCAM", "XGradCAM", "AblationCAM", "GradCAM++"])
+def test_predicted_leak_is_the_measured_one(method):
+    """Drawing weights from their law gives the mean leak that 4,000 real heads have."""
+    maps, cells, weights = heads(one_trunk(filters=12), 4_000, seed=6)
+    predicted = theory.mean_leak(
+        theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=4_000, seed=1), 4
+    )
+    routed = torch.zeros(4_000, 12, 36, dtype=torch.double)
+    index = F.max_pool2d(maps[None], 2, return_indices=True)[1][0, :, :2].flatten(1)
+    routed.scatter_(2, index.expand(4_000, -1, -1), weights)
+    gradients = routed.reshape(4_000, 12, 6, 6)
+    parts = (weights * cells).sum(-1)
+    alpha = {
+        "GradCAM": gradients.mean((2, 3)),
+        "XGradCAM": (gradients * maps).sum((2, 3)) / maps.sum((1, 2)).clamp_min(1e-30),
+        "AblationCAM": parts / parts.sum(1, keepdim=True),
+        "GradCAM++": torch.where(
+            gradients > 0,
+            gradients**3
+            / (2 * gradients**2 + maps.sum((1, 2))[:, None, None] * gradients**3 + 1e-6),
+            0,
+        ).sum((2, 3)),
+    }[method]
+    measured = theory.mean_leak(torch.relu(torch.einsum("dv,vhw->dhw", alpha, maps)), 4)
+    error = math.hypot(predicted.standard_error, measured.standard_error)
+    assert abs(predicted.value - measured.value) < 4 * error
+
+
+def test_uniform_prediction_is_the_mean_map():
+    """ScoreCAM's and Opti-CAM's prediction is the mean of the maps, in every draw."""
+    maps = one_trunk().maps[0].double()
+    for method in ("ScoreCAM", "Opti-CAM"):
+        predicted = theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=3)
+        torch.testing.assert_close(predicted, maps.mean(0).expand(3, -1, -1))
+
+
+def test_principal_projection_against_a_covariance_eigenvector():
+    """EigenCAM's projection has the largest variance, mean 0, and the sign of the activations."""
+    maps = one_trunk().maps[0].double()
+    projection = theory.principal_projection(maps)
+    table = maps.flatten(1).T
+    values = torch.linalg.eigvalsh(torch.cov(table.T))
+    assert projection.mean() == pytest.approx(0, abs=1e-12)
+    assert projection.var() == pytest.approx(float(values[-1]))
+    assert torch.corrcoef(torch.stack([projection.flatten(), table.sum(1)]))[0, 1] > 0
+
+
+def test_unknown_method_is_refused_with_the_known_ones():
+    """The message lists what has a law."""
+    with pytest.raises(CamwallError, match=r"is known for 'HiResCAM'; known: GradCAM, "):
+        theory.predicted_maps("HiResCAM", torch.ones(2, 4, 4), visible_rows=1, tau=1.0)
+
+
+def test_mean_leak_leaves_out_empty_maps_and_needs_two():
+    """Empty maps do not enter the mean; with fewer than two others there is none."""
+    saliency = torch.zeros(3, 2, 2)
+    saliency[0, 0, 0] = saliency[1, 1, 1] = 1
+    assert theory.mean_leak(saliency, 1).value == 0.5
+    with pytest.raises(CamwallError, match="fewer than two"):
+        theory.mean_leak(saliency[1:], 1)

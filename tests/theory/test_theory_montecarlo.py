@@ -1,0 +1,290 @@
+"""The Monte Carlo: equal to autograd network by network, and to the exact law over 100,000."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import stats
+
+from camwall import theory
+from camwall.config import quick
+from camwall.errors import CamwallError
+
+SETTING = theory.Setting(image_rows=8, image_columns=8, visible_rows=2)
+TAU, PLACE, WALLS = 0.7, (5, 2), (1, 2, 3)
+NETWORKS = 100_000
+SEEDS = (0,) if quick() else (0, 1, 2)
+FILTERS = (1, 2, 4, 32, 256)
+
+
+@cache
+def picture(rows: int = 8, columns: int = 8) -> torch.Tensor:
+    """A random image with pixels in [0, 1]."""
+    return torch.rand(rows, columns, generator=torch.Generator().manual_seed(5))
+
+
+def law_arguments(filters: int, wall: int, place: tuple[int, int] = PLACE) -> dict:
+    """The closed forms' arguments for the standard setting with ``wall`` visible rows."""
+    setting = replace(SETTING, visible_rows=wall)
+    return {
+        "filters": filters,
+        "visible": setting.visible,
+        "positions": setting.positions,
+        "patch_norm": setting.patch_norms(picture())[place],
+        "tau": TAU,
+    }
+
+
+def by_autograd(networks: theory.Networks, index: int, pool: int, image: torch.Tensor):
+    """Score, maps and ∂f/∂B of one network, by torch's convolution and autograd in float64."""
+    bank = networks.filters[index].double()[:, None]
+    maps = torch.relu(F.conv2d(image.double()[None, None], bank)).requires_grad_()
+    x = F.max_pool2d(maps, pool).flatten(1)
+    for layer in networks.layers[:-1]:
+        x = torch.relu(x @ layer[index].double().T)
+    score = (x @ networks.layers[-1][index].double().T).squeeze()
+    return score, maps[0], torch.autograd.grad(score, maps)[0][0]
+
+
+@pytest.mark.parametrize("head_widths", [(), (5,), (4, 3)])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        theory.Setting(8, 8, visible_rows=2),
+        theory.Setting(9, 12, visible_rows=1, kernel=2, pool=3),
+        theory.Setting(7, 6, visible_rows=4, kernel=4, pool=1),
+    ],
+)
+def test_networks_equal_autograd(setting, head_widths):
+    """Scores, maps and routed gradients of each drawn network are those autograd finds."""
+    image = picture(setting.image_rows, setting.image_columns)
+    (networks,) = theory.draw_networks(
+        setting, image, filters=3, tau=TAU, networks=20, seed=1, head_widths=head_widths
+    )
+    for index in range(20):
+        score, maps, gradients = by_autograd(networks, index, setting.pool, image)
+        torch.testing.assert_close(networks.scores[index].double(), score, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(networks.maps[index].double(), maps, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            networks.gradients[index].double(), gradients, rtol=1e-4, atol=1e-6
+        )
+        # Nothing reaches a hidden position: exactly 0.
+        assert not networks.gradients[index, :, setting.visible_map_rows :].any()
+
+
+def test_gradcam_weight_is_the_sum_of_visible_weights():
+    """Averaging the routed gradient gives (1/hw) Σ_c W[v, c]: pooling routes, it does not scale."""
+    (networks,) = theory.draw_networks(SETTING, picture(), filters=4, tau=TAU, networks=50, seed=2)
+    weights = networks.layers[0].reshape(50, 4, *SETTING.pooled_shape)[:, :, :2]
+    torch.testing.assert_close(
+        networks.gradients.mean((2, 3)), weights.sum((2, 3)) / SETTING.positions
+    )
+
+
+def test_draws_do_not_depend_on_how_many_follow():
+    """A seed fixes each network of the first chunk, and chunk sizes add up."""
+    args = {"filters": 64, "tau": TAU, "seed": 7}
+    few = next(theory.draw_networks(SETTING, picture(), networks=10_000, **args))
+    chunks = list(theory.draw_networks(SETTING, picture(), networks=9_000, **args))
+    assert len(chunks) > 1
+    assert sum(len(chunk.scores) for chunk in chunks) == 9_000
+    assert torch.equal(few.scores, chunks[0].scores)
+
+
+def test_other_seeds_draw_other_networks():
+    """The seed has an effect."""
+    args = {"filters": 2, "tau": TAU, "networks": 5}
+    one, two = (
+        next(theory.draw_networks(SETTING, picture(), seed=seed, **args)) for seed in (0, 1)
+    )
+    assert not torch.equal(one.scores, two.scores)
+
+
+# The exact law, over 100,000 networks -----------------------------------------------------
+
+
+@cache
+def simulated(filters: int, seed: int) -> torch.Tensor:
+    """GC at the hidden place in 100,000 networks, for each wall: [walls, networks]."""
+    return theory.simulate_gradcam(
+        SETTING,
+        picture(),
+        filters=filters,
+        tau=TAU,
+        places=[PLACE],
+        walls=WALLS,
+        networks=NETWORKS,
+        seed=seed,
+    )[:, 0]
+
+
+CASES = [
+    (filters, wall, seed) for filters in FILTERS for wall in range(len(WALLS)) for seed in SEEDS
+]
+
+
+@pytest.mark.parametrize(("filters", "wall", "seed"), CASES)
+def test_exact_law_within_four_standard_errors(filters, wall, seed):
+    """Mean, second moment and P(GC > 0) of 100,000 networks agree with the closed forms."""
+    found = theory.summarise(simulated(filters, seed)[wall])
+    args = law_arguments(filters, WALLS[wall])
+    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
+    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
+    assert abs(found.positive.errors_from(theory.gradcam_positive(filters=filters))) < 4
+
+
+def test_share_of_intervals_that_hold_the_mean():
+    """Of all 95 % intervals from batches of 1,000 networks, between 93.5 and 96.5 % hold it."""
+    hits = total = 0
+    for filters, wall, seed in CASES:
+        exact = theory.gradcam_mean(**law_arguments(filters, WALLS[wall]))
+        held, batches = theory.coverage(simulated(filters, seed)[wall], exact, NETWORKS // 1000)
+        hits, total = hits + held, total + batches
+    assert 0.935 < hits / total < 0.965
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_full_distribution(filters):
+    """A Kolmogorov-Smirnov test of the draws above 0 against the law's cdf above 0."""
+    law = theory.gradcam_law(**law_arguments(filters, 2))
+    draws = simulated(filters, 0)[1][:20_000].double().numpy()
+    above = draws[draws > 0]
+    result = stats.kstest(above, lambda x: 1 - law.sf(x) / law.positive)
+    assert result.pvalue > 1e-3
+
+
+@pytest.mark.parametrize("filters", [1, 4, 32])
+@pytest.mark.parametrize("place", [(5, 2), (0, 3)])
+def test_whole_networks_follow_the_law_on_both_sides(filters, place):
+    """Full convolution, pooling and routing: the same law behind the wall and before it."""
+    networks = 100_000 if filters < 32 else 30_000
+    saliency = torch.cat(
+        [
+            theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)[:, place[0], place[1]]
+            for chunk in theory.draw_networks(
+                SETTING, picture(), filters=filters, tau=TAU, networks=networks, seed=11
+            )
+        ]
+    )
+    found, args = theory.summarise(saliency), law_arguments(filters, 2, place)
+    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
+    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
+    assert abs(found.positive.errors_from(theory.gradcam_positive(filters=filters))) < 4
+
+
+@pytest.mark.parametrize("head_widths", [(2,), (16,), (3, 5)])
+def test_deeper_heads_follow_the_product_law(head_widths):
+    """A ReLU head of any depth and width: mean, second moment and P(GC > 0) stay exact."""
+    networks = 20_000 if quick() else 100_000
+    image = picture() + 0.2  # no dead visible side: with 16 filters it has probability 2^-16
+    saliency = torch.cat(
+        [
+            theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)[:, 5, 2]
+            for chunk in theory.draw_networks(
+                SETTING,
+                image,
+                filters=16,
+                tau=TAU,
+                networks=networks,
+                seed=4,
+                head_widths=head_widths,
+            )
+        ]
+    )
+    args = {
+        **law_arguments(16, 2),
+        "patch_norm": SETTING.patch_norms(image)[5, 2],
+        "head_widths": head_widths,
+    }
+    found = theory.summarise(saliency)
+    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
+    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
+    exact = theory.gradcam_positive(filters=16, head_widths=head_widths)
+    assert abs(found.positive.errors_from(exact)) < 4
+
+
+def test_energy_leak_ignores_the_wall():
+    """The expected squares' leak at initialisation is the image's own, whatever the head reads."""
+    total = torch.zeros(6, 6, dtype=torch.double)
+    for chunk in theory.draw_networks(
+        SETTING, picture(), filters=8, tau=TAU, networks=20_000, seed=3
+    ):
+        saliency = theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)
+        total += saliency.double().square().sum(0)
+    norms = SETTING.patch_norms(picture())
+    expected = theory.energy_leak(norms**2, SETTING.visible_map_rows)
+    assert theory.energy_leak(total.numpy(), SETTING.visible_map_rows) == pytest.approx(
+        expected, rel=0.02
+    )
+
+
+# Settings and bad input --------------------------------------------------------------------
+
+
+def test_setting_counts():
+    """k = 3, 30×30 pixels, 7 visible pooled rows: h = 28, h' = 14, n = 98, 16 image rows seen."""
+    setting = theory.Setting(30, 30, visible_rows=7)
+    assert setting.map_shape == (28, 28)
+    assert setting.pooled_shape == (14, 14)
+    assert (setting.positions, setting.cells, setting.visible) == (784, 196, 98)
+    assert (setting.visible_map_rows, setting.visible_image_rows) == (14, 16)
+
+
+def test_patch_norms_are_norms_of_the_patches():
+    """‖m‖ at (i, j) is the norm of image[i:i+k, j:j+k]."""
+    norms = SETTING.patch_norms(picture())
+    assert norms[4, 1] == pytest.approx(float(picture()[4:7, 1:4].double().norm()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"visible_rows": 4}, "visible_rows must be at most the 3 pooled rows"),
+        ({"visible_rows": 0}, "visible_rows must be a whole number of at least 1"),
+        ({"image_rows": 3}, "leaves no pooled cell"),
+        ({"kernel": 0}, "kernel must be a whole number"),
+        ({"pool": 1.5}, "pool must be a whole number"),
+    ],
+)
+def test_impossible_settings_are_refused(arguments, message):
+    """Sizes that leave nothing to compute are refused in one line."""
+    with pytest.raises(CamwallError, match=message):
+        theory.Setting(**{"image_rows": 8, "image_columns": 8, "visible_rows": 2, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (torch.zeros(8, 9), r"the image must be \[8, 8\], not \[8, 9\]"),
+        (torch.full((8, 8), float("nan")), "NaN or infinite"),
+    ],
+)
+def test_wrong_images_are_refused(image, message):
+    """An image of another size, or with NaN, is refused before anything is drawn."""
+    with pytest.raises(CamwallError, match=message):
+        next(theory.draw_networks(SETTING, image, filters=1, tau=1, networks=1, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"places": [(6, 0)]}, "places must lie on the 6x6 map"),
+        ({"walls": [0]}, "walls must be 1 to 3 rows"),
+        ({"networks": 0}, "networks must be a whole number of at least 1"),
+        ({"filters": 0}, "filters must be a whole number of at least 1"),
+        ({"tau": -1.0}, "tau must be finite and above 0"),
+    ],
+)
+def test_simulation_refuses_bad_requests(change, message):
+    """Places off the map, walls that are none, nothing to draw."""
+    args = {"filters": 2, "tau": 1.0, "places": [(0, 0)], "walls": [1], "networks": 2, "seed": 0}
+    with pytest.raises(CamwallError, match=message):
+        theory.simulate_gradcam(SETTING, picture(), **{**args, **change})
+
+
+def test_coverage_needs_two_draws_a_batch():
+    """Fewer draws than two a batch have no interval."""
+    with pytest.raises(CamwallError, match="too few"):
+        theory.coverage(torch.zeros(10), 0.0, batches=6)
