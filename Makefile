@@ -5,7 +5,7 @@
 
 # Candidates, in this order; the first of a right version that can make virtual environments wins.
 PYTHON ?= python3.13 python3.12 python3.11 python3
-# Processes that share out the tests; each computes with one thread.
+# Processes that share out the tests, or the chapters; each computes with one thread.
 WORKERS ?= 2
 PORT ?= 8000
 
@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/camwall-is-set-up
 BOOK := _build/html/index.html
 EXECUTED := _build/.jupyter_cache
+CHAPTERS := $(shell grep -ls '^```{code-cell}' book/*.md)
 # What the chapters run beside their own cells: when it changes, they are executed again.
 FRESH := _build/.library
 LIBRARY := $(shell find src/camwall results -type f -not -name '*.pyc' 2>/dev/null | sed 's/ /\\ /g')
@@ -38,9 +39,16 @@ setup: $(SETUP) ## Make .venv and install the pinned versions
 data: $(SETUP) ## Download the data of the chapters to the user's cache folder
 	@$(BIN)/camwall fetch
 
+# The chapters are executed side by side into the cache that the build reads. The build executes
+# again what failed, and fails with it.
 book: $(SETUP) $(FRESH) ## Build the book: _build/html/index.html
 	@complete=yes; $(BIN)/camwall fetch || complete=no; \
-	  CAMWALL_QUICK= $(BIN)/jupyter-book build . -W --keep-going || exit 1; \
+	  echo 'Executing the chapters, $(WORKERS) at a time (some minutes the first time)'; \
+	  export CAMWALL_QUICK=; mkdir -p $(EXECUTED); \
+  $(BIN)/jcache notebook -p $(EXECUTED) add -r myst_nb_md $(CHAPTERS) >/dev/null; \
+	  printf '%s\n' $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(WORKERS) \
+	    $(BIN)/jcache notebook -p $(EXECUTED) execute --no-force -v ERROR -t 1200 >/dev/null; \
+	  $(BIN)/jupyter-book build . -W --keep-going || exit 1; \
 	  test $$complete = yes || { rm -rf $(EXECUTED); \
 	    echo 'Some data is missing (see above): its pages say so. Run `make book` again to retry.'; }
 

@@ -1,4 +1,4 @@
-"""Make the chapters tests: `pytest --nbmake` runs MyST Markdown notebooks as it runs .ipynb files."""
+"""Make the chapters tests: `pytest --nbmake` runs MyST notebooks as it runs .ipynb files."""
 
 from pathlib import Path
 from typing import Any
@@ -46,5 +46,5 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ChapterFil
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with chapters and notebooks: they are the longest, and workers share out what is left."""
+    """Start with chapters and notebooks: they take longest, and fill the workers best."""
     items.sort(key=lambda item: not isinstance(item, NotebookItem))

