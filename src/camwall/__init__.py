@@ -4,6 +4,7 @@ See `architecture` in the book's glossary for the words; the names below are sta
 """
 
 from camwall import stacks
+from camwall.check import Report, check
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models import (
     Split,
@@ -20,11 +21,13 @@ __all__ = [
     "BlindnessError",
     "CamwallError",
     "Method",
+    "Report",
     "Split",
     "Wall",
     "WalledModel",
     "build_wall",
     "certify",
+    "check",
     "efficientnet_lite0",
     "explain",
     "leak",

@@ -1,0 +1,88 @@
+"""Finished cells, one for each image and method, kept so that a killed run loses at most one."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from camwall.errors import CamwallError
+from camwall.runs import write_atomic, write_json
+
+#: Cells in one file; a file is written again whole as it grows, so it must not grow large.
+SEGMENT = 500
+
+Cell = dict[str, Any]
+
+
+class CellStore:
+    """The cells of one run, in Parquet files under its folder.
+
+    Each process appends to files of its own (``cells-PROCESS-SEGMENT.parquet``) and reads those of
+    all at the start. Each write replaces a file in one step.
+
+    Parameters
+    ----------
+    folder : path or None
+        None keeps the cells in memory only.
+    identity : dict
+        What makes two runs the same (model, wall, images): a folder of another run is refused.
+    process : int
+        Number of this process.
+    """
+
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any], process: int) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.process = process
+        self._rows: list[Cell] = []
+        self._segment = 0
+        self.found: list[Cell] = []
+        if self.folder is None:
+            return
+        self._check_identity(identity)
+        files = sorted(self.folder.glob("cells-*.parquet"))
+        for file in files:
+            self.found += pd.read_parquet(file).to_dict("records")  # type: ignore[arg-type]
+        mine = [file for file in files if file.name.startswith(f"cells-{process:04d}-")]
+        self._segment = 1 + max((int(f.stem.rsplit("-", 1)[1]) for f in mine), default=-1)
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        file = self.folder / "run.json"  # type: ignore[operator]
+        if file.exists():
+            known = json.loads(file.read_text(encoding="utf-8"))
+            other = [key for key in identity if known.get(key) != identity[key]]
+            if other:
+                raise CamwallError(
+                    f"{self.folder} holds another run (its {', '.join(other)} differ); give this "
+                    "run a folder of its own, or delete that one"
+                )
+        elif self.process == 0:
+            if any(self.folder.glob("cells-*.parquet")):  # type: ignore[union-attr]
+                raise CamwallError(
+                    f"{self.folder} holds cells but no run.json that says whose; give this run a "
+                    "folder of its own"
+                )
+            write_json(file, identity)
+
+    def done(self) -> set[tuple[str, str]]:
+        """Pairs (image, method) that need no work."""
+        return {(cell["image"], cell["method"]) for cell in self.found}
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Keep finished cells; on return they are safe."""
+        self._rows += cells
+        if self.folder is None:
+            return
+        frame = pd.DataFrame(self._rows)
+        write_atomic(
+            self.folder / f"cells-{self.process:04d}-{self._segment:05d}.parquet",
+            lambda file: frame.to_parquet(file, index=False),
+        )
+        if len(self._rows) >= SEGMENT:
+            self.found += self._rows
+            self._rows, self._segment = [], self._segment + 1
+
+    def cells(self) -> list[Cell]:
+        """Those found at the start, and those added since."""
+        return self.found + self._rows

@@ -1,0 +1,92 @@
+"""A check as a recorded run: from names and a folder to a table with its manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+
+from camwall import runs, stacks
+from camwall.check.report import Report
+from camwall.check.run import check
+from camwall.models.named import DEFAULT_ROW, named_model
+from camwall.saliency import Engine
+from camwall.wall import certify
+
+
+def evaluate(
+    images: str | Path,
+    out: str | Path,
+    *,
+    network: str = "efficientnet-lite0",
+    row: int = DEFAULT_ROW,
+    checkpoint: str | Path | None = None,
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    batch: int = 1,
+    engine: Engine = "camwall",
+    autocast: bool = False,
+    command: str | None = None,
+    progress: bool = True,
+) -> Report:
+    """Certify a network, check methods on a folder of stacks, and write the table.
+
+    Parameters
+    ----------
+    images : path
+        A folder that a builder of `camwall.stacks` wrote, or any folder of images.
+    out : path
+        Gets ``table.csv``, ``cells.csv``, ``manifest.json``, and under ``cells/`` what a killed
+        run needs to go on.
+    network, row, checkpoint
+        As `named_model` takes them.
+    methods, batch, engine, autocast, progress
+        As `check` takes them.
+    limit : int, optional
+        Only the first so many images.
+    command : str, optional
+        The command to record, if not this process's.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    CamwallError, BlindnessError
+        As `named_model`, `certify` and `check` raise them.
+    """
+    state = PartialState()
+    model = named_model(network, row=row, checkpoint=checkpoint).to(state.device)
+    certificate = certify(model)
+    chosen = stacks.load(images).head(limit)
+    report = check(
+        model,
+        chosen,
+        methods,
+        run=Path(out) / "cells",
+        batch=batch,
+        engine=engine,
+        autocast=autocast,
+        progress=progress,
+    )
+    if state.is_main_process:
+        parameters = {
+            "network": network,
+            "row": row,
+            "images": Path(images).name,
+            "methods": list(report.methods),
+            "limit": limit,
+            "batch": batch,
+            "engine": engine,
+            "autocast": autocast,
+        }
+        manifest = runs.manifest(
+            parameters,
+            command=command,
+            device=str(state.device),
+            processes=state.num_processes,
+            certificate=str(certificate),
+        )
+        report.save(out, manifest)
+    state.wait_for_everyone()
+    return report

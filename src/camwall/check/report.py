@@ -1,0 +1,189 @@
+"""From cells to the table: means with their uncertainty, and the levels to read them by."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from camwall.errors import CamwallError
+from camwall.plots import leak_distribution
+from camwall.runs import write_csv, write_json
+from camwall.saliency import METHODS, PAPER, leak, render
+from camwall.wall import Wall
+
+RESAMPLES = 10_000
+
+#: A leak below this is rounding of float32 maps.
+ROUNDING = 1e-6
+
+
+def bootstrap(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of ``values`` [N] under resampling."""
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(len(values), size=(resamples, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def random_level(wall: Wall, columns: int, *, draws: int = 1000, seed: int = 0) -> float:
+    """The mean leak of maps that are noise: uniform values at the maps' size, rendered as any map.
+
+    Parameters
+    ----------
+    wall : Wall
+    columns : int
+        Columns of the image; the maps have as many per row as it has by its rows.
+    draws, seed : int
+    """
+    width = max(1, round(columns * wall.map_rows / wall.image_rows))
+    generator = torch.Generator().manual_seed(seed)
+    total = 0.0
+    for start in range(0, draws, 50):
+        count = min(50, draws - start)
+        raw = torch.rand(count, wall.map_rows, width, generator=generator)
+        total += float(leak(render(raw, (wall.image_rows, columns)), wall).sum())
+    return total / draws
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    cells : DataFrame
+        One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
+        ``leak_clear`` (bleed rows left out), ``empty``, ``prediction``, and ``rank`` of the
+        image's label among the scores where it has one.
+    wall : Wall
+    methods : tuple of str
+        In the order of the table.
+    random_level : float
+        The mean leak of maps that are noise.
+    identity : dict
+        What was checked: digests of model and images, engine.
+    """
+
+    cells: pd.DataFrame
+    wall: Wall
+    methods: tuple[str, ...]
+    random_level: float
+    identity: dict[str, Any]
+
+    @property
+    def flat_level(self) -> float:
+        """The leak of a constant map."""
+        return self.wall.flat_level
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each method, leaks as fractions.
+
+        ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the
+        mean over images; ``clear``, the mean with the bleed rows left out; ``empty``, the number
+        of images whose map is zero everywhere, which count in none of these; ``images``, the
+        number in all; ``sees_through``, whether any map is positive behind the wall beyond
+        interpolation.
+        """
+        rows = []
+        for method in self.methods:
+            cells = self.cells[self.cells["method"] == method]
+            kept = cells[~cells["empty"]]
+            values = kept["leak"].to_numpy()
+            low, high = bootstrap(values) if len(values) else (np.nan, np.nan)
+            rows.append(
+                {
+                    "method": method,
+                    "mean": kept["leak"].mean(),
+                    "std": kept["leak"].std(ddof=1),
+                    "low": low,
+                    "high": high,
+                    "clear": kept["leak_clear"].mean(),
+                    "empty": len(cells) - len(kept),
+                    "images": len(cells),
+                    "sees_through": bool((kept["leak_clear"] > ROUNDING).any()),
+                }
+            )
+        return pd.DataFrame(rows).set_index("method")
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """The share of labelled images whose label is the top score, and among the top five."""
+        if "rank" not in self.cells or self.cells["rank"].isna().all():
+            raise CamwallError("the images carry no labels: there is no accuracy to report")
+        ranks = self.cells.drop_duplicates("image")["rank"].dropna()
+        return {"top1": float((ranks == 0).mean()), "top5": float((ranks < 5).mean())}
+
+    @property
+    def formatted(self) -> pd.DataFrame:
+        """The table as it is printed: leaks in %, to a tenth."""
+        table = self.table
+        percent = {
+            name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
+            for name in ("mean", "std", "low", "high", "clear")
+        }
+        return pd.DataFrame(
+            {
+                "leak, %": percent["mean"] + " ± " + percent["std"],
+                "95 % interval of the mean": percent["low"] + " – " + percent["high"],
+                "without bleed, %": percent["clear"],
+                "empty maps": table["empty"].astype(str) + " of " + table["images"].astype(str),
+                "sees through": table["sees_through"].map({True: "yes", False: "no"}),
+            }
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.formatted.to_string()}\n"
+            f"flat map {100 * self.flat_level:.1f} %, random map {100 * self.random_level:.1f} %, "
+            f"wall at row {self.wall.row} of {self.wall.image_rows}"
+        )
+
+    def plot(self) -> Figure:
+        """The distribution of the leaks of each method, with the flat and the random level."""
+        return leak_distribution(
+            self.cells[~self.cells["empty"]], self.methods, self.flat_level, self.random_level
+        )
+
+    def save(self, folder: str | Path, manifest: dict[str, Any]) -> Path:
+        """Write ``table.csv``, ``cells.csv`` and ``manifest.json``, each in one step."""
+        folder = Path(folder)
+        write_csv(folder / "table.csv", self.table, index=True)
+        write_csv(folder / "cells.csv", self.cells)
+        levels = {"flat_level": self.flat_level, "random_level": self.random_level}
+        write_json(
+            folder / "manifest.json",
+            manifest | levels | {"wall": vars(self.wall), "identity": self.identity},
+        )
+        return folder
+
+    @staticmethod
+    def load(folder: str | Path) -> "Report":
+        """Read a report that `save` wrote."""
+        folder = Path(folder)
+        if not (folder / "manifest.json").is_file():
+            raise CamwallError(f"no report in {folder}: it has no manifest.json")
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
+        return Report(
+            cells=cells,
+            wall=Wall(**manifest["wall"]),
+            methods=tuple(dict.fromkeys(cells["method"])),
+            random_level=manifest["random_level"],
+            identity=manifest["identity"],
+        )
+
+
+def default_methods() -> list[str]:
+    """Every method our engine has, the paper's first, without the variants.
+
+    EigenCAM's are among them all the same: its sign is arbitrary, and decides its row.
+    """
+    ours = [name for name, m in METHODS.items() if m.raw and m.variant_of in (None, "EigenCAM")]
+    return [*PAPER, *(name for name in ours if name not in PAPER)]

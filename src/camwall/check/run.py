@@ -1,0 +1,223 @@
+"""The loop of a check: images streamed, work shared, finished cells kept."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from camwall._torch import evaluating
+from camwall.check.cells import Cell, CellStore
+from camwall.check.report import Report, default_methods, random_level
+from camwall.check.source import ImageSet, Source, model_digest
+from camwall.errors import CamwallError
+from camwall.models import WalledModel
+from camwall.saliency import Engine, Method, Pass, explain, find, is_empty, leak, render
+
+#: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
+SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
+AnyMethod = str | Method | SaliencyFunction
+
+
+def _named(methods: Sequence[AnyMethod] | None) -> dict[str, Method | SaliencyFunction]:
+    named: dict[str, Method | SaliencyFunction] = {}
+    for given in default_methods() if methods is None else methods:
+        if isinstance(given, str | Method):
+            method = find(given)
+            name = method.name
+        elif callable(given):
+            method, name = given, getattr(given, "__name__", type(given).__name__)
+        else:
+            raise CamwallError(f"a method is a name, a Method or a function, not {given!r}")
+        if name in named:
+            raise CamwallError(f"the method {name} is asked for twice; give each its own name")
+        named[name] = method
+    if not named:
+        raise CamwallError("no methods to check: the list is empty")
+    return named
+
+
+def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: Engine) -> Tensor:
+    """Saliency maps [N, H, W] of one method on the images of ``shared``."""
+    size = tuple(shared.images.shape[2:])
+    if isinstance(method, Method):
+        if engine == "grad-cam" or method.raw is None:
+            return explain(shared.model, shared.images, method, shared.target, engine="grad-cam")
+        return render(method.raw(shared).detach(), size)
+    maps = torch.as_tensor(np.asarray(method(shared.model, shared.images, shared.target)))
+    if tuple(maps.shape) != (len(shared.images), *size):
+        raise CamwallError(
+            f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
+            f"{[len(shared.images), *size]}, one map at the image's size for each image"
+        )
+    return maps
+
+
+def check(
+    model: WalledModel,
+    images: ImageSet,
+    methods: Sequence[AnyMethod] | None = None,
+    *,
+    labels: Sequence[int] | None = None,
+    target: Sequence[int] | None = None,
+    run: str | Path | None = None,
+    batch: int = 1,
+    engine: Engine = "camwall",
+    autocast: bool = False,
+    progress: bool = True,
+) -> Report:
+    """Measure how far saliency methods see through a model's wall.
+
+    Images are read as they are needed and all methods of our engine work from one pass over them.
+    Under ``accelerate launch`` the batches are shared out over the processes, and each of them
+    returns the same report.
+
+    Parameters
+    ----------
+    model : WalledModel
+        Left as found.
+    images : tensor [N, C, H, W], sequence of paths, or stacks
+        Network inputs, or files that ``model.preprocessing`` reads.
+    methods : sequence of str, Method or function, optional
+        All methods of our engine if not given. A function takes (model, images, target) and returns
+        maps [N, H, W]; it appears in the table under its name.
+    labels : sequence of int, optional
+        The classes of the images, for the accuracy; stacks bring their own.
+    target : sequence of int, optional
+        The classes to explain; each image's top class if not given.
+    run : path, optional
+        A folder that keeps finished cells: the same call takes a killed run up where it stopped.
+    batch : int
+        Images that go through the network together; a kill loses at most the cells of one batch
+        and method.
+    engine : "camwall" or "grad-cam"
+    autocast : bool
+        Let torch lower the precision (bfloat16). Off for tables: half of a map's digits go, and
+        exact zeros may not stay so.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Report
+        ``report.table`` is a DataFrame, ``report.plot()`` a figure.
+
+    Raises
+    ------
+    CamwallError
+        Unknown methods; unreadable images; maps of the wrong shape or with NaN; scores that are not
+        finite; a run folder of another model or other images.
+    """
+    if batch < 1:
+        raise CamwallError(f"batch must be at least 1, not {batch}")
+    named = _named(methods)
+    source = Source(model, images, labels)
+    if target is not None and len(target) != len(source):
+        raise CamwallError(f"{len(source)} images need {len(source)} targets, not {len(target)}")
+    state = PartialState()
+    identity = {
+        "model": model_digest(model),
+        "wall": vars(model.wall),
+        "images": source.digest(),
+        "engine": engine,
+        "autocast": autocast,
+        "target": None if target is None else [int(t) for t in target],
+    }
+    store = CellStore(run, identity, state.process_index)
+    device = next(model.parameters()).device
+    groups = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
+    # Who does what depends on the groups alone, not on what is done: two processes never meet.
+    mine = groups[state.process_index :: state.num_processes]
+    done = store.done()
+    bar = tqdm(
+        total=sum(len(group) for group in mine) * len(named),
+        initial=sum(
+            (source.names[i], name) in done for group in mine for i in group for name in named
+        ),
+        desc="check",
+        unit="map",
+        disable=not progress or not state.is_main_process,
+    )
+    with bar, evaluating(model):
+        for group in mine:
+            missing = [
+                name for name in named if any((source.names[i], name) not in done for i in group)
+            ]
+            if not missing:
+                continue
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                shared = Pass(
+                    model,
+                    source.load(group).to(device),
+                    None if target is None else [target[i] for i in group],
+                )
+                for name in missing:
+                    bar.set_postfix_str(name, refresh=False)
+                    start = time.perf_counter()
+                    maps = _maps(shared, name, named[name], engine).float()
+                    seconds = (time.perf_counter() - start) / len(group)
+                    store.add(_cells(source, group, shared, name, maps, seconds))
+                    bar.update(len(group))
+    cells = store.cells() if state.num_processes == 1 else gather_object(store.cells())
+    return Report(
+        cells=_ordered(cells, source.names, list(named)),
+        wall=model.wall,
+        methods=tuple(named),
+        random_level=random_level(model.wall, _columns(model, source)),
+        identity=identity,
+    )
+
+
+def _columns(model: WalledModel, source: Source) -> int:
+    return source.load([0]).shape[3]
+
+
+def _cells(
+    source: Source, group: range, shared: Pass, name: str, maps: Tensor, seconds: float
+) -> list[Cell]:
+    wall = shared.model.wall
+    scores = shared.scores.detach()
+    columns = zip(
+        group,
+        shared.target.tolist(),
+        leak(maps, wall).tolist(),
+        leak(maps, wall, bleed=False).tolist(),
+        is_empty(maps).tolist(),
+        scores.argmax(dim=1).tolist(),
+        strict=True,
+    )
+    cells: list[Cell] = []
+    for position, (i, target, all_rows, clear, empty, prediction) in enumerate(columns):
+        cell: Cell = {
+            "image": source.names[i],
+            "method": name,
+            "target": target,
+            "leak": all_rows,
+            "leak_clear": clear,
+            "empty": empty,
+            "prediction": prediction,
+            "seconds": seconds,
+        }
+        if source.labels is not None:
+            row, label = scores[position], source.labels[i]
+            if not 0 <= label < len(row):
+                raise CamwallError(
+                    f"label {label} of {source.names[i]} is not one of the model's {len(row)} "
+                    "classes"
+                )
+            cell["rank"] = int((row > row[label]).sum())
+        cells.append(cell)
+    return cells
+
+
+def _ordered(cells: list[Cell], images: list[str], methods: list[str]) -> pd.DataFrame:
+    """The cells by image and method in the order asked for, each once."""
+    wanted = pd.MultiIndex.from_product([images, methods], names=["image", "method"])
+    frame = pd.DataFrame(cells).drop_duplicates(["image", "method"])
+    return frame.set_index(["image", "method"]).loc[wanted].reset_index()

@@ -1,0 +1,90 @@
+"""Images for a check, read when they are needed."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.models import WalledModel
+
+
+@runtime_checkable
+class HasPaths(Protocol):
+    """A set of image files with, where known, the class of each visible animal; `stacks.Stacks`."""
+
+    @property
+    def paths(self) -> Sequence[Path]: ...
+    @property
+    def labels_visible(self) -> Sequence[int] | None: ...
+
+
+ImageSet = Tensor | HasPaths | Sequence[str | Path]
+
+
+class Source:
+    """Images by number, each loaded when asked for, so that memory does not grow with their count.
+
+    Parameters
+    ----------
+    model : WalledModel
+        Its preprocessing reads the files.
+    images : tensor [N, C, H, W], sequence of paths, or stacks
+    labels : sequence of int, optional
+        The class of each image; taken from stacks where they know it.
+    """
+
+    def __init__(
+        self, model: WalledModel, images: ImageSet, labels: Sequence[int] | None = None
+    ) -> None:
+        self._model = model
+        self._tensor = images if isinstance(images, Tensor) else None
+        if labels is None and isinstance(images, HasPaths):
+            labels = images.labels_visible
+        if self._tensor is not None:
+            self.names = [str(index) for index in range(len(self._tensor))]
+        else:
+            paths = images.paths if isinstance(images, HasPaths) else images
+            self._paths = [Path(path) for path in paths]  # type: ignore[union-attr]
+            self.names = [path.name for path in self._paths]
+            if len(set(self.names)) < len(self.names):
+                self.names = [str(path) for path in self._paths]
+        if not self.names:
+            raise CamwallError("no images to check: the set is empty")
+        if labels is not None and len(labels) != len(self.names):
+            raise CamwallError(f"{len(self.names)} images have {len(labels)} labels")
+        self.labels = None if labels is None else [int(label) for label in labels]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """The images of these numbers as network inputs [n, C, H, W]."""
+        if self._tensor is not None:
+            return self._tensor[list(indices)]
+        return self._model.preprocessing.load([self._paths[index] for index in indices])
+
+    def digest(self) -> str:
+        """A checksum of all images, names and content, that tells one set from another."""
+        sha = hashlib.sha256()
+        if self._tensor is not None:
+            sha.update(np.ascontiguousarray(self._tensor.detach().cpu().numpy()).tobytes())
+        else:
+            for path in self._paths:
+                if not path.is_file():
+                    raise CamwallError(f"no image at {path}")
+                sha.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return sha.hexdigest()
+
+
+def model_digest(model: torch.nn.Module) -> str:
+    """A checksum of a model's parameters and buffers, names and values."""
+    sha = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        sha.update(name.encode())
+        sha.update(np.ascontiguousarray(value.detach().cpu().numpy()).data)
+    return sha.hexdigest()

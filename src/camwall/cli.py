@@ -1,0 +1,128 @@
+"""The commands: ``camwall COMMAND``, or ``python -m camwall COMMAND`` under a launcher."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camwall.errors import CamwallError
+
+app = typer.Typer(
+    help="Walls, certificates of blindness, and saliency methods that see through them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Row = Annotated[int, typer.Option(help="First hidden image row of a network walled untrained.")]
+Checkpoint = Annotated[Path | None, typer.Option(help="Weights of the paper's networks.")]
+Network = Annotated[
+    str,
+    typer.Option(
+        help="efficientnet-lite0, masked-vgg16, baseline-vgg16, or one of torchvision's VGG and "
+        "ResNet networks."
+    ),
+]
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all if none.")] = None,
+) -> None:
+    """Download the data of the chapters to the user's cache folder.
+
+    What cannot be had costs a line that says how to get it, and exit status 1.
+    """
+    from camwall import data
+
+    folders = data.fetch(names)
+    for name, folder in folders.items():
+        if folder is not None:
+            print(f"{name}: {folder}")
+    if None in folders.values():
+        raise typer.Exit(1)
+
+
+@app.command()
+def methods() -> None:
+    """List the saliency methods: what each is, and whether it sees through walls."""
+    from camwall.saliency import METHODS
+
+    table = Table("method", "weights", "sees through", "engine")
+    for method in METHODS.values():
+        engines = ["camwall"] * (method.raw is not None) + ["grad-cam"] * bool(method.package)
+        table.add_row(
+            method.name,
+            method.weights,
+            "yes" if method.sees_through else "no",
+            ", ".join(engines),
+        )
+    Console().print(table)
+
+
+@app.command()
+def certify(
+    network: Network = "efficientnet-lite0",
+    row: Row = 160,
+    checkpoint: Checkpoint = None,
+    every_class: Annotated[
+        bool, typer.Option(help="One backward pass for each class through the whole network.")
+    ] = False,
+) -> None:
+    """Prove that a network is blind behind its wall, or say which rows leak."""
+    from camwall.models.named import named_model
+    from camwall.wall import certify as prove
+
+    print(prove(named_model(network, row=row, checkpoint=checkpoint), every_class=every_class))
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Argument(help="Folder of stacks, or of any images.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the table; a killed run resumes there.")],
+    network: Network = "efficientnet-lite0",
+    row: Row = 160,
+    checkpoint: Checkpoint = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method, repeatable; all if none.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many images.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at a time.")] = 1,
+    engine: Annotated[str, typer.Option(help="camwall or grad-cam.")] = "camwall",
+    autocast: Annotated[bool, typer.Option(help="Lower precision; not for tables.")] = False,
+) -> None:
+    """Check saliency methods on a folder of stacks and write the table with its manifest.
+
+    Under ``accelerate launch -m camwall evaluate …`` the images are shared out over processes,
+    devices and hosts.
+    """
+    from camwall.check import evaluate as run
+
+    report = run(
+        images,
+        out,
+        network=network,
+        row=row,
+        checkpoint=checkpoint,
+        methods=method,
+        limit=limit,
+        batch=batch,
+        engine=engine,  # type: ignore[arg-type]  # explain refuses other names
+        autocast=autocast,
+    )
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        print(report)
+
+
+def main() -> None:
+    """Run a command; a user's error costs one line on stderr and exit status 1."""
+    try:
+        app()
+    except CamwallError as error:
+        print(f"camwall: {error}", file=sys.stderr)
+        sys.exit(1)
