@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -196,3 +197,13 @@ def write_json(path: str | Path, content: Any) -> Path:
 def write_csv(path: str | Path, frame: pd.DataFrame, index: bool = False) -> Path:
     """Write ``frame`` as CSV with Unix line ends, atomically."""
     return write_atomic(path, lambda file: frame.to_csv(file, index=index, lineterminator="\n"))
+
+
+def papermill_command(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """The command that runs ``notebook`` with these parameters; lists and None keep the default."""
+    given = [
+        f"-p {name} {shlex.quote(str(value))}"
+        for name, value in parameters.items()
+        if not isinstance(value, list | dict | None) and str(value)
+    ]
+    return " ".join(["papermill", notebook, "OUT.ipynb", *given])
