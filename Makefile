@@ -44,12 +44,12 @@ data: $(SETUP) ## Download the data of the chapters to the user's cache folder
 book: $(SETUP) $(FRESH) ## Build the book: _build/html/index.html
 	@complete=yes; $(BIN)/camwall fetch || complete=no; \
 	  echo 'Executing the chapters, $(WORKERS) at a time (some minutes the first time)'; \
-	  export CAMWALL_QUICK=; mkdir -p $(EXECUTED); \
+	  export CAMWALL_QUICK=; \
   $(BIN)/jcache notebook -p $(EXECUTED) add -r myst_nb_md $(CHAPTERS) >/dev/null; \
 	  printf '%s\n' $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(WORKERS) \
 	    $(BIN)/jcache notebook -p $(EXECUTED) execute --no-force -v ERROR -t 1200 >/dev/null; \
 	  $(BIN)/jupyter-book build . -W --keep-going || exit 1; \
-	  test $$complete = yes || { rm -rf $(EXECUTED); \
+	  test $$complete = yes || { rm $(FRESH); \
 	    echo 'Some data is missing (see above): its pages say so. Run `make book` again to retry.'; }
 
 test: $(SETUP) ## Test the library, the notebooks and the chapters (in quick mode)
@@ -84,7 +84,7 @@ $(BOOK):
 	@$(MAKE) --no-print-directory book
 
 $(FRESH): $(LIBRARY) requirements.lock
-	@rm -rf $(EXECUTED) && mkdir -p _build && touch $@
+	@rm -rf $(EXECUTED) _build/.doctrees && mkdir -p $(EXECUTED) && touch $@
 
 # The stamp is of no use where the interpreter behind .venv is gone.
 ifneq ($(shell $(BIN)/python -c 'print("runs")' 2>/dev/null),runs)
