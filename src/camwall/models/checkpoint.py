@@ -1,0 +1,218 @@
+"""Weight files: ours, and the plain state dicts of the paper's authors."""
+
+import os
+import pickle
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.models.preprocessing import Preprocessing
+from camwall.models.small import small_vgg
+from camwall.models.vgg import masked_vgg16
+from camwall.models.walled import MaskedModel
+from camwall.runs import write_atomic
+from camwall.wall import certify
+
+#: The entry of our files that describes the network.
+NETWORK = "camwall_network"
+
+
+def describe(model: MaskedModel) -> dict[str, Any]:
+    """What a file must tell, besides the weights, to build the same network again."""
+    vgg16 = model.map_shape == (256, 14, 14)
+    return {
+        "name": "masked_vgg16" if vgg16 else "small_vgg",
+        "masked": model.masked,
+        "classes": model.head[-1].out_features,  # type: ignore[index]
+        "channels": len(model.preprocessing.mean),
+        "preprocessing": asdict(model.preprocessing),
+        "class_names": None if model.class_names is None else list(model.class_names),
+    }
+
+
+def build(network: dict[str, Any]) -> MaskedModel:
+    """The network of a description, with random weights."""
+    names = network["class_names"]
+    fields = network["preprocessing"]
+    preprocessing = Preprocessing(
+        **{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
+    )
+    common = {"masked": network["masked"], "classes": network["classes"]}
+    if network["name"] == "masked_vgg16":
+        model = masked_vgg16(**common)
+        model.preprocessing = preprocessing
+        model.class_names = None if names is None else tuple(names)
+        return model
+    return small_vgg(
+        **common,
+        channels=network["channels"],
+        preprocessing=preprocessing,
+        class_names=None if names is None else tuple(names),
+    )
+
+
+def save_atomic(content: Any, path: str | Path) -> Path:
+    """`torch.save` to a temporary file, forced to the disk, then put in place in one step.
+
+    Raises
+    ------
+    CamwallError
+        The file cannot be written (a full disk): what was there before is untouched.
+    """
+    path = Path(path)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    try:
+        return write_atomic(path, write)
+    except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
+        raise CamwallError(
+            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
+            "untouched: make room and start the same command again"
+        ) from None
+
+
+def save_checkpoint(model: MaskedModel, path: str | Path) -> Path:
+    """Save a network in the full layout, with what it takes to build it again; atomic.
+
+    Raises
+    ------
+    CamwallError
+        The file cannot be written.
+    """
+    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    return save_atomic({NETWORK: describe(model), "state_dict": weights}, path)
+
+
+def read_weights(path: str | Path) -> Any:
+    """`torch.load` of tensors and plain containers only, onto the CPU.
+
+    Raises
+    ------
+    CamwallError
+        No such file, not a file of torch's, or one that needs code to be run.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CamwallError(f"no checkpoint at {path}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+        raise CamwallError(
+            f"{path} is not a file of weights: it is damaged, or holds more than tensors (save "
+            "model.state_dict(), not the model)"
+        ) from None
+
+
+def _authors_key(key: str) -> str:
+    """``28.bias`` → ``features.28.bias``, ``31.3.weight`` → ``head.4.weight``.
+
+    The authors' network is Sequential(*features[:30], Flatten, classifier); our head counts the
+    Flatten as its first layer.
+    """
+    dense = re.fullmatch(r"31\.(\d+)\.(weight|bias)", key)
+    return f"head.{int(dense[1]) + 1}.{dense[2]}" if dense else f"features.{key}"
+
+
+def _misfit(path: str | Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Refuse weights that do not fit, saying which."""
+    wrong = [
+        f"{key} has shape {list(weights[key].shape)} where {list(expected[key].shape)} is needed"
+        for key in expected
+        if key in weights and weights[key].shape != expected[key].shape
+    ]
+    groups = {
+        "missing": sorted(expected.keys() - weights.keys()),
+        "not known": sorted(weights.keys() - expected.keys()),
+        "of another size": wrong,
+    }
+    parts = [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+        for what, keys in groups.items()
+        if keys
+    ]
+    if parts:
+        raise CamwallError(f"the weights in {path} do not fit the network: {'; '.join(parts)}")
+
+
+def _authors(path: str | Path, content: dict[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:
+    """Describe and rename a plain state dict in the authors' layout."""
+    weights = {_authors_key(key): value for key, value in content.items()}
+    last, dense = weights.get("head.7.weight"), weights.get("head.1.weight")
+    if last is None or dense is None or last.ndim != 2 or dense.ndim != 2:
+        raise CamwallError(
+            f"{path} is neither a checkpoint of camwall nor a state dict of the paper's networks: "
+            "those have the keys 0.weight … 28.bias, 31.0.weight … 31.6.bias"
+        )
+    model = _skeleton({"name": "masked_vgg16", "masked": True, "classes": len(last)})
+    _misfit(path, weights, model.state_dict())
+    hidden = dense.view(-1, *model.map_shape)[:, :, model.wall.visible_map_rows :]
+    model.masked = not bool(hidden.any())
+    return describe(model), weights
+
+
+def _skeleton(network: dict[str, Any]) -> MaskedModel:
+    """A network without memory for its weights, to be given some."""
+    with torch.device("meta"):
+        if "preprocessing" in network:
+            return build(network)
+        return masked_vgg16(masked=network["masked"], classes=network["classes"])
+
+
+def load_checkpoint(
+    path: str | Path, *, masked: bool | None = None, certified: bool = True
+) -> MaskedModel:
+    """Load a trained network: a file of ours, or a state dict as the paper's authors publish.
+
+    Parameters
+    ----------
+    path : path
+        Read with ``weights_only=True``: nothing in the file is run.
+    masked : bool, optional
+        Whether the network is masked; by default what our file says, and for the authors' whether
+        all its weights behind the wall are 0. ``True`` sets them to 0.
+    certified : bool
+        Certify the wall of a masked network (`camwall.certify`), some seconds for VGG16.
+
+    Returns
+    -------
+    MaskedModel
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    CamwallError
+        A file that cannot be read, or weights that do not fit, with their names.
+    BlindnessError
+        A wall with a hole.
+    """
+    content = read_weights(path)
+    if isinstance(content, dict) and NETWORK in content:
+        network, weights = content[NETWORK], content["state_dict"]
+    elif isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values()):
+        network, weights = _authors(path, content)
+    else:
+        raise CamwallError(
+            f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
+        )
+    if masked is not None:
+        network = {**network, "masked": masked}
+    model = _skeleton(network)
+    _misfit(path, weights, model.state_dict())
+    # Taken as they are, not copied into random weights that would have to be drawn first.
+    model.load_state_dict({k: v.float().contiguous() for k, v in weights.items()}, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    model.apply_wall()
+    model.eval()
+    if certified and model.masked:
+        certify(model, probes=1)
+    return model

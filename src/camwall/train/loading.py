@@ -1,0 +1,218 @@
+"""From a source to batches on the device: decoding in workers, the rest on the device as uint8.
+
+Every random choice about an image comes from (seed, epoch, image number) alone, so neither the
+number of workers nor that of processes changes it, and a run can start again in mid-epoch without
+replaying what came before.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional as tv
+
+from camwall.errors import CamwallError
+from camwall.models import Preprocessing
+from camwall.train.recipe import Recipe
+from camwall.train.sources import ImageSource
+
+Key = tuple[int, int]  # epoch, image number
+
+
+def derived_seed(*numbers: int) -> int:
+    """A 32-bit seed from several numbers (torch's CPU generator uses 32 bits of its seed)."""
+    return zlib.crc32(struct.pack(f"<{len(numbers)}q", *numbers))
+
+
+class Samples(Dataset):
+    """Image (epoch, i) of a source, cropped at random for training, whole for evaluation.
+
+    A bad image is returned as its error: raised in a worker process it would reach the user as a
+    traceback.
+    """
+
+    def __init__(self, source: ImageSource, recipe: Recipe | None) -> None:
+        self.source = source
+        self.recipe = recipe
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, bool, int] | CamwallError:
+        epoch, index = key
+        try:
+            image = self.source.image(index)
+        except CamwallError as error:
+            return error
+        if self.recipe is None:
+            return image, False, self.source.label(index)
+        recipe, state = self.recipe, torch.get_rng_state()
+        torch.default_generator.manual_seed(derived_seed(recipe.seed, 1, epoch, index))
+        top, left, height, width = RandomResizedCrop.get_params(
+            image, list(recipe.crop_area), list(recipe.crop_aspect)
+        )
+        flip = recipe.flip and bool(torch.rand(()) < 0.5)
+        torch.set_rng_state(state)
+        return tv.crop(image, top, left, height, width), flip, self.source.label(index)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Images of any sizes in one block of bytes, so that one copy brings them to the device."""
+
+    pixels: Tensor
+    shapes: list[tuple[int, int, int]]
+    flips: Tensor
+    labels: Tensor
+
+    def pin_memory(self) -> "Packed":
+        return Packed(
+            self.pixels.pin_memory(), self.shapes, self.flips.pin_memory(), self.labels.pin_memory()
+        )
+
+    def images(self, device: torch.device) -> list[Tensor]:
+        """The images as uint8 [C, H, W] on the device."""
+        block = self.pixels.to(device, non_blocking=True)
+        sizes = [c * h * w for c, h, w in self.shapes]
+        # Rows, columns, channels in memory: how JPEGs are decoded, and fast to resize.
+        return [
+            part.view(h, w, c).permute(2, 0, 1)
+            for part, (c, h, w) in zip(block.split(sizes), self.shapes, strict=True)
+        ]
+
+
+def pack(samples: list[tuple[Tensor, bool, int] | CamwallError]) -> Packed | CamwallError:
+    """Join samples into one block; the first error among them instead, if there is one."""
+    good = []
+    for sample in samples:
+        if isinstance(sample, CamwallError):
+            return sample
+        good.append(sample)
+    return Packed(
+        torch.cat([image.permute(1, 2, 0).reshape(-1) for image, _, _ in good]),
+        [tuple(image.shape) for image, _, _ in good],  # type: ignore[misc]
+        torch.tensor([flip for _, flip, _ in good]),
+        torch.tensor([label for _, _, label in good]),
+    )
+
+
+class Schedule:
+    """The keys of each micro-batch of one process, from step ``start`` of epoch ``epoch`` on.
+
+    Parameters
+    ----------
+    count : int
+        Images of the source.
+    batch, micro_batch : int
+        Images a step takes over all processes; images a process takes at once.
+    rank, world : int
+        This process's number, and how many there are.
+    seed : int or None
+        Of the order; None goes through the images in their order, the last batch may be smaller.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch: int,
+        micro_batch: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        seed: int | None = None,
+    ) -> None:
+        self.count, self.batch, self.seed = count, batch, seed
+        self.micro_batch = micro_batch or batch
+        self.rank, self.world = rank, world
+        self.epoch, self.start = 0, 0
+
+    @property
+    def steps(self) -> int:
+        whole, rest = divmod(self.count, self.batch)
+        return whole + (1 if rest and self.seed is None else 0)
+
+    @property
+    def micro_steps(self) -> int:
+        """Micro-batches of this process for one whole batch."""
+        return -(-len(range(self.rank, self.batch, self.world)) // self.micro_batch)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        if self.seed is None:
+            order = range(self.count)
+        else:
+            gen = torch.Generator().manual_seed(derived_seed(self.seed, 0, self.epoch))
+            order = torch.randperm(self.count, generator=gen).tolist()
+        for step in range(self.start, self.steps):
+            mine = order[step * self.batch : (step + 1) * self.batch][self.rank :: self.world]
+            for first in range(0, len(mine), self.micro_batch):
+                yield [(self.epoch, i) for i in mine[first : first + self.micro_batch]]
+
+
+def whole_image(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Resize and crop at the centre, as the model's preprocessing does with image files."""
+    crop = [preprocessing.crop] * 2
+    if list(image.shape[1:]) == crop:
+        return image
+    if preprocessing.resize is not None:
+        image = tv.resize(image, [preprocessing.resize], antialias=True)
+    return tv.center_crop(image, crop)
+
+
+def evaluation_input(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """A uint8 image [C, H, W] as normalised network input."""
+    return preprocessing.normalize(whole_image(image, preprocessing).float() / 255)
+
+
+class Batches:
+    """Network inputs and labels on the device, one micro-batch at a time.
+
+    Parameters
+    ----------
+    source : ImageSource
+    preprocessing : Preprocessing
+        Its crop is the size of the inputs; evaluation resizes and crops as it says.
+    schedule : Schedule
+    recipe : Recipe or None
+        How training images are cropped and flipped; None evaluates.
+    device : torch.device
+    workers : int
+        Processes that decode; 0 decodes in this one.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        preprocessing: Preprocessing,
+        schedule: Schedule,
+        recipe: Recipe | None,
+        device: torch.device,
+        workers: int = 0,
+    ) -> None:
+        self.preprocessing, self.device, self.training = preprocessing, device, recipe is not None
+        self.schedule = schedule
+        self.loader = DataLoader(
+            Samples(source, recipe),
+            batch_sampler=schedule,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=pack,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            # A generator of its own: the loader would draw from the global one, that of dropout.
+            generator=torch.Generator(),
+        )
+
+    def _resize(self, image: Tensor) -> Tensor:
+        if not self.training:
+            return whole_image(image, self.preprocessing)
+        return tv.resize(image, [self.preprocessing.crop] * 2, antialias=True)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for packed in self.loader:
+            if isinstance(packed, CamwallError):
+                raise packed
+            images = torch.stack([self._resize(image) for image in packed.images(self.device)])
+            flips = packed.flips.to(self.device, non_blocking=True)
+            images = torch.where(flips[:, None, None, None], images.flip(3), images)
+            inputs = self.preprocessing.normalize(images.float() / 255)
+            yield inputs.contiguous(), packed.labels.to(self.device, non_blocking=True)
