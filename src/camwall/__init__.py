@@ -3,7 +3,7 @@
 See `architecture` in the book's glossary for the words; the names below are stable.
 """
 
-from camwall import stacks
+from camwall import stacks, theory
 from camwall.check import Report, check
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models import (
@@ -12,6 +12,7 @@ from camwall.models import (
     build_wall,
     efficientnet_lite0,
     masked_vgg16,
+    simple_cnn,
 )
 from camwall.saliency import METHODS, Method, explain, leak
 from camwall.wall import Wall, certify
@@ -32,5 +33,7 @@ __all__ = [
     "explain",
     "leak",
     "masked_vgg16",
+    "simple_cnn",
     "stacks",
+    "theory",
 ]

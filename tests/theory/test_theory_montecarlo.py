@@ -12,15 +12,15 @@ from camwall import theory
 from camwall.config import quick
 from camwall.errors import CamwallError
 
-SETTING = theory.Setting(image_rows=8, image_columns=8, visible_rows=2)
-TAU, PLACE, WALLS = 0.7, (5, 2), (1, 2, 3)
+SETTING = theory.Setting(image_rows=10, image_columns=10, visible_rows=2)
+TAU, PLACE, WALLS = 0.7, (7, 2), (1, 2, 3)  # a place that is hidden by each of the walls
 NETWORKS = 100_000
 SEEDS = (0,) if quick() else (0, 1, 2)
 FILTERS = (1, 2, 4, 32, 256)
 
 
 @cache
-def picture(rows: int = 8, columns: int = 8) -> torch.Tensor:
+def picture(rows: int = 10, columns: int = 10) -> torch.Tensor:
     """A random image with pixels in [0, 1]."""
     return torch.rand(rows, columns, generator=torch.Generator().manual_seed(5))
 
@@ -37,18 +37,23 @@ def law_arguments(filters: int, wall: int, place: tuple[int, int] = PLACE) -> di
     }
 
 
-def by_autograd(networks: theory.Networks, index: int, pool: int, image: torch.Tensor):
+def by_autograd(
+    networks: theory.Networks, index: int, pool: int, image: torch.Tensor, activation=torch.relu
+):
     """Score, maps and ∂f/∂B of one network, by torch's convolution and autograd in float64."""
     bank = networks.filters[index].double()[:, None]
     maps = torch.relu(F.conv2d(image.double()[None, None], bank)).requires_grad_()
     x = F.max_pool2d(maps, pool).flatten(1)
     for layer in networks.layers[:-1]:
-        x = torch.relu(x @ layer[index].double().T)
+        x = activation(x @ layer[index].double().T)
     score = (x @ networks.layers[-1][index].double().T).squeeze()
     return score, maps[0], torch.autograd.grad(score, maps)[0][0]
 
 
-@pytest.mark.parametrize("head_widths", [(), (5,), (4, 3)])
+@pytest.mark.parametrize(
+    ("head_widths", "activation"),
+    [((), torch.relu), ((5,), torch.relu), ((4, 3), torch.relu), ((4, 3), torch.tanh)],
+)
 @pytest.mark.parametrize(
     "setting",
     [
@@ -57,14 +62,21 @@ def by_autograd(networks: theory.Networks, index: int, pool: int, image: torch.T
         theory.Setting(7, 6, visible_rows=4, kernel=4, pool=1),
     ],
 )
-def test_networks_equal_autograd(setting, head_widths):
+def test_networks_equal_autograd(setting, head_widths, activation):
     """Scores, maps and routed gradients of each drawn network are those autograd finds."""
     image = picture(setting.image_rows, setting.image_columns)
     (networks,) = theory.draw_networks(
-        setting, image, filters=3, tau=TAU, networks=20, seed=1, head_widths=head_widths
+        setting,
+        image,
+        filters=3,
+        tau=TAU,
+        networks=20,
+        seed=1,
+        head_widths=head_widths,
+        activation=activation,
     )
     for index in range(20):
-        score, maps, gradients = by_autograd(networks, index, setting.pool, image)
+        score, maps, gradients = by_autograd(networks, index, setting.pool, image, activation)
         torch.testing.assert_close(networks.scores[index].double(), score, rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(networks.maps[index].double(), maps, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(
@@ -156,13 +168,13 @@ def test_full_distribution(filters):
 
 
 @pytest.mark.parametrize("filters", [1, 4, 32])
-@pytest.mark.parametrize("place", [(5, 2), (0, 3)])
+@pytest.mark.parametrize("place", [PLACE, (0, 3)])
 def test_whole_networks_follow_the_law_on_both_sides(filters, place):
     """Full convolution, pooling and routing: the same law behind the wall and before it."""
     networks = 100_000 if filters < 32 else 30_000
     saliency = torch.cat(
         [
-            theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)[:, place[0], place[1]]
+            theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)[:, place[0], place[1]]
             for chunk in theory.draw_networks(
                 SETTING, picture(), filters=filters, tau=TAU, networks=networks, seed=11
             )
@@ -177,11 +189,11 @@ def test_whole_networks_follow_the_law_on_both_sides(filters, place):
 @pytest.mark.parametrize("head_widths", [(2,), (16,), (3, 5)])
 def test_deeper_heads_follow_the_product_law(head_widths):
     """A ReLU head of any depth and width: mean, second moment and P(GC > 0) stay exact."""
-    networks = 20_000 if quick() else 100_000
+    networks = 20_000 if quick() else 50_000
     image = picture() + 0.2  # no dead visible side: with 16 filters it has probability 2^-16
     saliency = torch.cat(
         [
-            theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)[:, 5, 2]
+            theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)[:, *PLACE]
             for chunk in theory.draw_networks(
                 SETTING,
                 image,
@@ -195,7 +207,7 @@ def test_deeper_heads_follow_the_product_law(head_widths):
     )
     args = {
         **law_arguments(16, 2),
-        "patch_norm": SETTING.patch_norms(image)[5, 2],
+        "patch_norm": SETTING.patch_norms(image)[PLACE],
         "head_widths": head_widths,
     }
     found = theory.summarise(saliency)
@@ -205,13 +217,40 @@ def test_deeper_heads_follow_the_product_law(head_widths):
     assert abs(found.positive.errors_from(exact)) < 4
 
 
+def test_second_moment_needs_no_gaussian_law():
+    """With a head of uniform weights E[GC²] stays exact, one hidden layer included."""
+    args = {"filters": 16, "tau": TAU, "networks": 50_000, "seed": 6, "head_widths": (4,)}
+    chunks = theory.draw_networks(SETTING, picture(), weights="uniform", **args)
+    saliency = torch.cat(
+        [theory.windowed_gradcam(c.maps, c.gradients, 7)[:, *PLACE] for c in chunks]
+    )
+    exact = theory.gradcam_second_moment(**law_arguments(16, 2), head_widths=(4,))
+    assert abs(theory.summarise(saliency).second_moment.errors_from(exact)) < 4
+
+
+def test_uniform_weights_have_the_standard_deviation_tau():
+    """The uniform law's bound is √3 τ, and its variance τ²."""
+    (networks,) = theory.draw_networks(
+        SETTING, picture(), filters=8, tau=TAU, networks=400, seed=6, weights="uniform"
+    )
+    drawn = networks.layers[0][networks.layers[0] != 0]
+    assert drawn.abs().max() <= 3**0.5 * TAU
+    assert float(drawn.std()) == pytest.approx(TAU, rel=0.02)
+    with pytest.raises(CamwallError, match="weights must be 'normal' or 'uniform'"):
+        next(
+            theory.draw_networks(
+                SETTING, picture(), filters=1, tau=1, networks=1, seed=0, weights="cauchy"
+            )
+        )
+
+
 def test_energy_leak_ignores_the_wall():
     """The expected squares' leak at initialisation is the image's own, whatever the head reads."""
-    total = torch.zeros(6, 6, dtype=torch.double)
+    total = torch.zeros(8, 8, dtype=torch.double)
     for chunk in theory.draw_networks(
         SETTING, picture(), filters=8, tau=TAU, networks=20_000, seed=3
     ):
-        saliency = theory.windowed_gradcam(chunk.maps, chunk.gradients, 5)
+        saliency = theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)
         total += saliency.double().square().sum(0)
     norms = SETTING.patch_norms(picture())
     expected = theory.energy_leak(norms**2, SETTING.visible_map_rows)
@@ -257,8 +296,8 @@ def test_impossible_settings_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (torch.zeros(8, 9), r"the image must be \[8, 8\], not \[8, 9\]"),
-        (torch.full((8, 8), float("nan")), "NaN or infinite"),
+        (torch.zeros(10, 9), r"the image must be \[10, 10\], not \[10, 9\]"),
+        (torch.full((10, 10), float("nan")), "NaN or infinite"),
     ],
 )
 def test_wrong_images_are_refused(image, message):
@@ -270,8 +309,8 @@ def test_wrong_images_are_refused(image, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"places": [(6, 0)]}, "places must lie on the 6x6 map"),
-        ({"walls": [0]}, "walls must be 1 to 3 rows"),
+        ({"places": [(8, 0)]}, "places must lie on the 8x8 map"),
+        ({"walls": [0]}, "walls must be 1 to 4 rows"),
         ({"networks": 0}, "networks must be a whole number of at least 1"),
         ({"filters": 0}, "filters must be a whole number of at least 1"),
         ({"tau": -1.0}, "tau must be finite and above 0"),

@@ -32,7 +32,7 @@ def xgradcam_given_maps(maps: Tensor, pooled: Tensor, tau: float) -> Tensor:
 def ablationcam_given_maps(maps: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
     """Location and scale of AblationCAM's S, a Cauchy variable whatever τ.
 
-    With f_v = Σ_c W[v, c] P_v[c] the weight is f_v/f (Ramaswamy et al., 2020), and
+    With f_v = Σ_c W[v, c] P_v[c] the weight is f_v/f (Desai and Ramaswamy, 2020), and
     S = Σ_v f_v B_v / Σ_v f_v is a ratio of centred Gaussians. With Q_v = Σ_c P_v[c]²,
 
         location = Σ Q_v B_v / Σ Q_v,   scale² = Σ Q_v B_v² / Σ Q_v - location²:

@@ -10,9 +10,10 @@ Both work in chunks of bounded memory; the chunks depend on the sizes alone, so 
 draw. Networks are drawn in float32, sums are kept in float64.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from camwall.errors import CamwallError
 from camwall.theory.chi import check_count, check_real
 from camwall.theory.setting import Setting
 
+WeightsLaw = Literal["normal", "uniform"]
 _CHUNK_FLOATS = 2**21  # 8 MiB of float32 in the largest arrays: fits the caches, bounds memory
 
 
@@ -98,8 +100,14 @@ def _chunks(networks: int, floats_per_network: int) -> Iterator[int]:
         yield min(size, networks - start)
 
 
-def _normal(shape: Sequence[int], tau: float, generator: torch.Generator) -> Tensor:
-    return torch.empty(*shape, device=generator.device).normal_(0, tau, generator=generator)
+def _draw(
+    shape: Sequence[int], tau: float, generator: torch.Generator, law: WeightsLaw = "normal"
+) -> Tensor:
+    empty = torch.empty(*shape, device=generator.device)
+    if law == "normal":
+        return empty.normal_(0, tau, generator=generator)
+    bound = 3**0.5 * tau  # a uniform law of standard deviation τ
+    return empty.uniform_(-bound, bound, generator=generator)
 
 
 def _generator(seed: int, device: str) -> torch.Generator:
@@ -115,6 +123,8 @@ def draw_networks(
     networks: int,
     seed: int,
     head_widths: tuple[int, ...] = (),
+    activation: Callable[[Tensor], Tensor] = torch.relu,
+    weights: WeightsLaw = "normal",
     device: str = "cpu",
 ) -> Iterator[Networks]:
     """Draw whole networks and differentiate them by hand, chunk after chunk.
@@ -125,6 +135,8 @@ def draw_networks(
     image : [H, W].
     networks : how many to draw in all.
     seed : of the ``torch.Generator`` that draws every parameter.
+    activation : of the head's hidden layers, element by element.
+    weights : the law of the head's parameters, normal or uniform, of standard deviation τ.
 
     Yields
     ------
@@ -136,27 +148,34 @@ def draw_networks(
     patches = setting.patches(image.to(device, torch.float32))
     generator = _generator(seed, device)
     sizes = (filters * setting.cells, *head_widths, 1)
-    weights = sum(a * b for a, b in pairwise(sizes))
-    for n in _chunks(networks, filters * (k * k + 2 * h * w) + weights):
-        bank = _normal((n, filters, k, k), tau, generator)
+    if weights not in get_args(WeightsLaw):
+        raise CamwallError(f"weights must be 'normal' or 'uniform', not {weights!r}")
+    in_head = sum(a * b for a, b in pairwise(sizes))
+    for n in _chunks(networks, filters * (k * k + 2 * h * w) + in_head):
+        bank = _draw((n, filters, k, k), tau, generator)
         maps = torch.relu(bank.reshape(n * filters, k * k) @ patches).reshape(n, filters, h, w)
         pooled, index = F.max_pool2d(maps, setting.pool, return_indices=True)
-        layers = [_normal((n, b, a), tau, generator) for a, b in pairwise(sizes)]
+        layers = [_draw((n, b, a), tau, generator, weights) for a, b in pairwise(sizes)]
         layers[0].view(n, -1, filters, rows, columns)[..., setting.visible_rows :, :] = 0
-        scores, gradient = _head(pooled.reshape(n, -1, 1), layers)
+        scores, gradient = _head(pooled.reshape(n, -1, 1), layers, activation)
         routed = torch.zeros(n, filters, h * w, device=device).scatter_(
             2, index.reshape(n, filters, -1), gradient.reshape(n, filters, -1)
         )
         yield Networks(bank, tuple(layers), maps, pooled, routed.reshape(maps.shape), scores)
 
 
-def _head(features: Tensor, layers: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _head(
+    features: Tensor, layers: list[Tensor], activation: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
     """Scores [N] of the head on features [N, d, 1] and their gradients [N, 1, d]."""
     gates = []
     for layer in layers[:-1]:
-        features = layer @ features
-        gates.append((features > 0).float())
-        features = features * gates[-1]
+        before = (layer @ features).requires_grad_()
+        with torch.enable_grad():
+            features = activation(before)
+        # One element each: the gradient of the sum is the activation's own derivative.
+        gates.append(torch.autograd.grad(features.sum(), before)[0])
+        features = features.detach()
     scores = (layers[-1] @ features).flatten()
     gradient = layers[-1]
     for layer, gate in zip(reversed(layers[:-1]), reversed(gates), strict=True):
@@ -201,8 +220,8 @@ def simulate_gradcam(
     generator = _generator(seed, device)
     out = []
     for n in _chunks(networks, filters * (setting.kernel**2 + read * columns + len(places))):
-        bank = _normal((n, filters, setting.kernel**2), tau, generator)
-        weights = _normal((n, filters, read, columns), tau, generator)
+        bank = _draw((n, filters, setting.kernel**2), tau, generator)
+        weights = _draw((n, filters, read, columns), tau, generator)
         maps = torch.relu(bank @ patches)  # [n, V, places]
         sums = weights.sum(-1).cumsum(-1)[..., [rows - 1 for rows in walls]]  # [n, V, walls]
         saliency = torch.relu(sums.transpose(1, 2) @ maps) / setting.positions
