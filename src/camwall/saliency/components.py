@@ -15,7 +15,7 @@ def first_component(maps: Tensor) -> Tensor:
     the leading singular triple. u₁ is the leading eigenvector of X Xᵀ, which is small (hw × hw),
     and is found in float64. A singular vector's sign is arbitrary: grad-cam keeps the one that
     LAPACK happens to return, and cuts the map at 0, so that the sign decides the picture. The same
-    call on the thin decomposition tells it here.
+    call, on the same numbers, tells it here; now and then it turns on the last bit of one of them.
 
     Parameters
     ----------
@@ -26,20 +26,25 @@ def first_component(maps: Tensor) -> Tensor:
     tensor [N, h, w]
     """
     count, _, height, width = maps.shape
-    rows = maps.flatten(2).mT
-    rows = rows - rows.mean(dim=1, keepdim=True)  # in the maps' own precision, as grad-cam
-    double = rows.double()
-    values, vectors = torch.linalg.eigh(double @ double.mT)
+    rows = maps.double().flatten(2).mT
+    rows = rows - rows.mean(dim=1, keepdim=True)
+    values, vectors = torch.linalg.eigh(rows @ rows.mT)
     projection = vectors[:, :, -1] * values[:, -1:].clamp(min=0).sqrt()
     signs = [
-        _lapack_sign(x, p)
-        for x, p in zip(rows.detach().cpu().numpy(), projection.detach().cpu().numpy(), strict=True)
+        _lapack_sign(each, line)
+        for each, line in zip(
+            maps.detach().cpu().numpy(), projection.detach().cpu().numpy(), strict=True
+        )
     ]
     sign = torch.tensor(signs, dtype=projection.dtype, device=projection.device)
     return (sign[:, None] * projection).to(maps.dtype).view(count, height, width)
 
 
-def _lapack_sign(rows: np.ndarray, projection: np.ndarray) -> float:
+def _lapack_sign(maps: np.ndarray, projection: np.ndarray) -> float:
+    # To the last bit the matrix that grad-cam decomposes. The thin decomposition has the same
+    # first axis as the full one, which grad-cam asks for.
+    rows = maps.reshape(len(maps), -1).transpose()
+    rows = rows - rows.mean(axis=0)
     axis = np.linalg.svd(rows, full_matrices=False)[2][0]
     return 1.0 if float((rows @ axis) @ projection) >= 0 else -1.0
 

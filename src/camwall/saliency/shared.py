@@ -115,10 +115,11 @@ class Pass:
     @cached_property
     def gradients(self) -> Tensor:
         """∂(target's score)/∂B, [N, V, h, w]; exactly 0 on rows the head does not read."""
-        (gradients,) = torch.autograd.grad(
-            self.target_scores(self.scores).sum(),
-            self._at,
-            create_graph=self.differentiable,
-            retain_graph=True,
-        )
+        with torch.enable_grad():  # the caller may have turned gradients off
+            (gradients,) = torch.autograd.grad(
+                self.target_scores(self.scores).sum(),
+                self._at,
+                create_graph=self.differentiable,
+                retain_graph=True,
+            )
         return gradients
