@@ -11,7 +11,7 @@ from camwall.errors import CamwallError
 from camwall.runs import write_atomic, write_json
 
 #: Cells in one file; a file is written again whole as it grows, so it must not grow large.
-SEGMENT = 500
+SEGMENT = 256
 
 Cell = dict[str, Any]
 

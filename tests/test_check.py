@@ -1,0 +1,384 @@
+"""The check: its numbers by hand, its bookkeeping under failure, its share over processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import camwall
+from camwall.check import (
+    Report,
+    bootstrap,
+    check,
+    compare,
+    default_methods,
+    published,
+    random_level,
+)
+from camwall.check.cells import SEGMENT, CellStore
+from camwall.cli import main
+from camwall.errors import CamwallError
+from camwall.models import Preprocessing
+
+SIZE, ROW = 16, 8
+
+
+def small_model():
+    """A small network of 4 classes walled at row 8 of 16, maps of 4×4."""
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    preprocessing = Preprocessing((0.5,) * 3, (0.5,) * 3, resize=None, crop=SIZE)
+    return camwall.build_wall(camwall.Split(features, head, preprocessing), ROW)
+
+
+@pytest.fixture
+def model():
+    return small_model()
+
+
+@pytest.fixture
+def images():
+    return torch.rand(5, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five image files."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(5):
+        pixels = rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{i}.png")
+    return tmp_path / "images"
+
+
+def flat(model, images, target):
+    return torch.ones(len(images), SIZE, SIZE)
+
+
+def below(model, images, target):
+    maps = torch.zeros(len(images), SIZE, SIZE)
+    maps[:, ROW:] = 3.0
+    return maps
+
+
+def nothing(model, images, target):
+    return torch.zeros(len(images), SIZE, SIZE)
+
+
+def brightness(model, images, target):
+    return images.square().mean(dim=1)
+
+
+def sometimes(model, images, target):
+    """Nothing where the first pixel is below one half, else a flat map."""
+    return (images[:, :1, :1, 0] >= 0.5).float().expand(-1, SIZE, SIZE)
+
+
+def quiet(*args, **kwargs) -> Report:
+    return check(*args, progress=False, **kwargs)
+
+
+def test_leaks_of_known_maps(model, images):
+    """A flat map scores the flat level, a map all behind the wall 1, no map is counted apart."""
+    table = quiet(model, images, [flat, below, nothing]).table
+    assert table.loc["flat", "mean"] == pytest.approx(np.sqrt((SIZE - ROW) / SIZE))
+    assert table.loc["flat", "std"] == pytest.approx(0)
+    assert table.loc["below", ["mean", "low", "high"]].tolist() == [1, 1, 1]
+    assert table.loc["nothing", "empty"] == 5
+    assert np.isnan(table.loc["nothing", "mean"])
+    assert table["sees_through"].tolist() == [True, True, False]
+
+
+def test_empty_maps_stay_out_of_the_mean(model, images):
+    """The mean is over images with a map; the others are counted."""
+    images[:2, 0, 0, 0], images[2:, 0, 0, 0] = 0.1, 0.9
+    row = quiet(model, images, [sometimes]).table.loc["sometimes"]
+    assert row["empty"] == 2
+    assert row["images"] == 5
+    assert row["mean"] == pytest.approx(model.wall.flat_level)
+
+
+def test_std_is_unbiased_and_interval_holds_the_mean(model, images):
+    """Standard deviation over n − 1, as the paper; the bootstrap interval contains the mean."""
+    report = quiet(model, images, [brightness])
+    leaks = report.cells["leak"].to_numpy()
+    row = report.table.loc["brightness"]
+    assert row["std"] == pytest.approx(np.sqrt(((leaks - leaks.mean()) ** 2).sum() / 4))
+    assert row["low"] <= row["mean"] <= row["high"]
+
+
+def test_bootstrap_covers_as_often_as_it_says():
+    """Of 95 % intervals of 60 normal values' means, about 95 % hold the true mean."""
+    rng = np.random.default_rng(3)
+    intervals = [bootstrap(rng.normal(2, 1, 60), seed=i, resamples=800) for i in range(300)]
+    covered = np.mean([low <= 2 <= high for low, high in intervals])
+    assert 0.90 < covered < 0.985
+
+
+def test_random_level_is_near_the_flat_one(model):
+    """Noise without preference for a side leaks about as a constant map, and not exactly."""
+    level = random_level(model.wall, SIZE, draws=2000)
+    assert level == pytest.approx(model.wall.flat_level, abs=0.02)
+    assert level == random_level(model.wall, SIZE, draws=2000)
+
+
+def test_cells_equal_explain_and_leak(model, images):
+    """Every cell is the leak of the map `explain` gives for that image alone."""
+    report = quiet(model, images)
+    for name in default_methods():
+        maps = torch.cat([camwall.explain(model, image[None], name) for image in images])
+        cells = report.cells[report.cells["method"] == name]
+        expected = camwall.leak(maps, model.wall)
+        torch.testing.assert_close(torch.tensor(cells["leak"].to_numpy()), expected)
+
+
+def test_batches_and_files_change_nothing(model, folder):
+    """Whether images come as files or a tensor, singly or together, the leaks are the same."""
+    paths = sorted(folder.iterdir())
+    methods = ["GradCAM", "ScoreCAM", "AblationCAM"]
+    one = quiet(model, paths, methods)
+    many = quiet(model, model.preprocessing.load(paths), methods, batch=3)
+    np.testing.assert_allclose(one.table["mean"], many.table["mean"], rtol=1e-5)
+    assert one.cells["image"].tolist()[0] == "0.png"
+
+
+def test_accuracy_ranks_the_labels(model, images):
+    """With the predictions as labels top 1 is 1; with the least likely classes it is 0."""
+    with torch.no_grad():
+        scores = model(images)
+    best, worst = scores.argmax(1).tolist(), scores.argmin(1).tolist()
+    assert quiet(model, images, [flat], labels=best).accuracy == {"top1": 1.0, "top5": 1.0}
+    report = quiet(model, images, [flat], labels=worst)
+    assert report.accuracy == {"top1": 0.0, "top5": 1.0}
+    assert (report.cells["rank"] == 3).all()
+    with pytest.raises(CamwallError, match="no labels"):
+        _ = quiet(model, images, [flat]).accuracy
+
+
+def test_resumes_after_a_failure(model, images, tmp_path):
+    """A run that stops in its third image computes only what is missing when it goes on."""
+    calls = []
+
+    def fails_once(model, images, target):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("pulled the plug")
+        return torch.ones(len(images), SIZE, SIZE)
+
+    with pytest.raises(RuntimeError, match="plug"):
+        quiet(model, images, ["GradCAM", fails_once], run=tmp_path)
+    cells = pd.read_parquet(next(tmp_path.glob("cells-*.parquet")))
+    assert len(cells) == 5  # two images whole, and GradCAM of the third
+    report = quiet(model, images, ["GradCAM", fails_once], run=tmp_path)
+    assert len(calls) == 3 + 3
+    whole = quiet(model, images, ["GradCAM", flat])
+    np.testing.assert_array_equal(report.table.to_numpy(), whole.table.to_numpy())
+
+
+_KILLED = """
+import sys, time, torch, camwall
+sys.path.insert(0, sys.argv[1])
+from test_check import SIZE, small_model
+def slow(model, images, target):
+    time.sleep(0.05)
+    return torch.ones(len(images), SIZE, SIZE)
+images = torch.rand(60, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+print("ready", flush=True)
+report = camwall.check(
+    small_model(), images, ["GradCAM++", slow], run=sys.argv[2], progress=False
+)
+print(report.table.to_csv())
+"""
+
+
+def test_sigkill_loses_at_most_one_cell(tmp_path):
+    """Killed at some moment, a run keeps whole cells in order, and ends as one never killed."""
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED, encoding="utf-8")
+    here = str(Path(__file__).parent)
+
+    def start(run: Path) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(script), here, str(run)], stdout=subprocess.PIPE, text=True
+        )
+
+    killed = start(tmp_path / "a")
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a").glob("cells-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.4)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    kept = pd.read_parquet(next((tmp_path / "a").glob("cells-*.parquet")))
+    order = [(str(i), name) for i in range(60) for name in ("GradCAM++", "slow")]
+    assert list(zip(kept["image"], kept["method"], strict=True)) == order[: len(kept)]
+    assert 0 < len(kept) < 120
+    tables = []
+    for run in ("a", "b"):
+        out, _ = start(tmp_path / run).communicate(timeout=120)
+        tables.append(out)
+    assert tables[0] == tables[1]
+
+
+def test_segments_are_closed_and_read_back(tmp_path):
+    """More cells than a file holds go into several, and all come back."""
+    store = CellStore(tmp_path, {"model": "m"}, 0)
+    for i in range(SEGMENT + 3):
+        store.add([{"image": str(i), "method": "x", "leak": i / 7}])
+    assert len(list(tmp_path.glob("cells-*.parquet"))) == 2
+    again = CellStore(tmp_path, {"model": "m"}, 0)
+    assert len(again.done()) == SEGMENT + 3
+    assert again.cells() == store.cells()
+
+
+def test_refuses_the_folder_of_another_run(model, images, tmp_path):
+    """Cells of other weights or other images are not mixed into a table."""
+    quiet(model, images, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its images differ\)"):
+        quiet(model, images + 1, [flat], run=tmp_path)
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    with pytest.raises(CamwallError, match=r"another run \(its model differ"):
+        quiet(model, images, [flat], run=tmp_path)
+
+
+def test_report_survives_saving(model, images, tmp_path):
+    """A saved report read back has the same table."""
+    report = quiet(model, images, ["GradCAM", "HiResCAM", nothing])
+    report.save(tmp_path, {"seed": 0})
+    again = Report.load(tmp_path)
+    pd.testing.assert_frame_equal(again.table, report.table)
+    assert again.wall == report.wall
+    assert json.loads((tmp_path / "manifest.json").read_text())["seed"] == 0
+    assert "GradCAM" in str(again)
+    with pytest.raises(CamwallError, match="no report"):
+        Report.load(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"methods": ["GradCAMM"]}, "unknown method 'GradCAMM'; known: "),
+        ({"methods": []}, "the list is empty"),
+        ({"methods": [3]}, "a name, a Method or a function, not 3"),
+        ({"methods": ["GradCAM", "GradCAM"]}, "asked for twice"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"target": [0]}, "5 images need 5 targets, not 1"),
+        ({"target": [0, 1, 2, 3, 4]}, "target 4 is not one of the model's classes 0 to 3"),
+        ({"labels": [0, 1]}, "5 images have 2 labels"),
+        ({"labels": [9] * 5}, "label 9 of 0 is not one of the model's 4 classes"),
+        ({"methods": [lambda m, x, t: torch.ones(1, 2, 2)]}, "returns \\[1, 16, 16\\]"),
+        ({"methods": [lambda m, x, t: torch.full((1, 16, 16), torch.nan)]}, "NaN"),
+    ],
+)
+def test_bad_input_costs_one_line(model, images, arguments, message):
+    """Each mistake has an error of one line that names it."""
+    with pytest.raises(CamwallError, match=message) as caught:
+        quiet(model, images, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_images_cost_one_line(model, folder):
+    """No images, a missing one, a corrupt one, one of another shape."""
+    with pytest.raises(CamwallError, match="the set is empty"):
+        quiet(model, [])
+    with pytest.raises(CamwallError, match="no image at"):
+        quiet(model, [folder / "6.png"])
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:200])
+    with pytest.raises(CamwallError, match=r"2\.png is not an image that can be read"):
+        quiet(model, sorted(folder.iterdir()), [flat])
+    with pytest.raises(CamwallError, match=r"takes images of shape \[N, 3, 16, W\]"):
+        quiet(model, torch.zeros(1, 3, 20, 20), [flat])
+
+
+def test_nan_scores_are_refused(model, images):
+    """A model whose scores are NaN gets no table."""
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(CamwallError, match="not finite"):
+        quiet(model, images, ["GradCAM"])
+
+
+def test_comparison_with_the_paper():
+    """The paper's own numbers differ from themselves by 0 and rank alike."""
+    theirs = published("STACK-MIX")
+    assert theirs.loc["GradCAM", "mean"] == pytest.approx(0.227)
+    rows, correlation = compare(theirs.assign(images=100, empty=0), "STACK-MIX")
+    assert (rows["difference"] == 0).all()
+    assert (rows["low"] <= 0).all()
+    assert correlation == pytest.approx(1)
+    with pytest.raises(CamwallError, match="STACK-MIX, STACK-GEN"):
+        published("STACK-OPEN")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Three 224×224 images of smooth colour."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(5)
+    for i in range(3):
+        small = rng.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((224, 224)).save(folder / f"{i}.png")
+    return folder
+
+
+def _evaluate(photographs: Path, out: Path, launcher: list[str]) -> bytes:
+    methods = ["--method", "GradCAM", "--method", "EigenCAM", "--method", "HiResCAM"]
+    command = [*launcher, "camwall", "evaluate", str(photographs), str(out), *methods]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return (out / "table.csv").read_bytes()
+
+
+def test_two_processes_give_the_table_of_one(photographs, tmp_path):
+    """Shared out over two processes, the table is the same to the last digit."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    two = _evaluate(photographs, tmp_path / "two", [*launch, "--num_processes", "2", "-m"])
+    one = _evaluate(photographs, tmp_path / "one", [sys.executable, "-m"])
+    assert two == one
+    files = {file.name[:10] for file in (tmp_path / "two" / "cells").glob("cells-*.parquet")}
+    assert files == {"cells-0000", "cells-0001"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere", "out"], "nowhere"),
+        (["evaluate", "{photographs}", "out", "--method", "Grad"], "unknown method 'Grad'"),
+        (["evaluate", "{photographs}", "out", "--row", "150"], "rows that do: 32, 64"),
+        (["certify", "--network", "lenet"], "unknown network 'lenet'"),
+        (["certify", "--network", "masked-vgg16"], "needs trained weights"),
+    ],
+)
+def test_command_line_errors_are_one_line(
+    photographs, tmp_path, arguments, message, monkeypatch, capsys
+):
+    """A user's mistake ends with status 1, one line, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["camwall", *(a.format(photographs=photographs) for a in arguments)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob("table.csv"))
