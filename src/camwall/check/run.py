@@ -28,6 +28,7 @@ AnyMethod = str | Method | SaliencyFunction
 def _named(methods: Sequence[AnyMethod] | None) -> dict[str, Method | SaliencyFunction]:
     named: dict[str, Method | SaliencyFunction] = {}
     for given in default_methods() if methods is None else methods:
+        method: Method | SaliencyFunction
         if isinstance(given, str | Method):
             method = find(given)
             name = method.name
@@ -45,7 +46,7 @@ def _named(methods: Sequence[AnyMethod] | None) -> dict[str, Method | SaliencyFu
 
 def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: Engine) -> Tensor:
     """Saliency maps [N, H, W] of one method on the images of ``shared``."""
-    size = tuple(shared.images.shape[2:])
+    size = (shared.images.shape[2], shared.images.shape[3])
     if isinstance(method, Method):
         if engine == "grad-cam" or method.raw is None:
             return explain(shared.model, shared.images, method, shared.target, engine="grad-cam")

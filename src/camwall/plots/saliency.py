@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -37,11 +39,11 @@ def heatmap_grid(
         How much of the map's colour covers the image, 0 to 1.
     """
     use_style()
+    norm = Normalize(0, 1)
     count, columns = len(pixels), len(maps) + 1
     figure, axes = plt.subplots(
         count, columns, figsize=(1.25 * columns + 0.5, 1.38 * count + 0.3), squeeze=False
     )
-    shown = None
     for i, row in enumerate(axes):
         picture = np.clip(pixels[i].permute(1, 2, 0).cpu().numpy(), 0, 1)
         row[0].imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1)
@@ -50,9 +52,7 @@ def heatmap_grid(
         grey = picture.mean(axis=2)
         for ax, (name, values) in zip(row[1:], maps.items(), strict=True):
             ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
-            shown = ax.imshow(
-                values[i].cpu().numpy(), cmap=SALIENCY_CMAP, vmin=0, vmax=1, alpha=overlay
-            )
+            ax.imshow(values[i].cpu().numpy(), alpha=overlay, norm=norm, cmap=SALIENCY_CMAP)
             if leaks is not None:
                 ax.text(
                     0.97,
@@ -71,7 +71,8 @@ def heatmap_grid(
             sns.despine(ax=ax, left=True, bottom=True)
             if i == 0:
                 ax.set_title(name.replace(" (", "\n("), fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, fraction=0.012, pad=0.01)
+    scale = ScalarMappable(norm, SALIENCY_CMAP)
+    bar = figure.colorbar(scale, ax=axes, fraction=0.012, pad=0.01)
     bar.set_label("saliency, stretched to [0, 1]", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure
@@ -148,7 +149,7 @@ def leak_bars(
     colours = sns.color_palette("colorblind", len(rows))
     for k, ((label, table), colour) in enumerate(zip(rows.items(), colours, strict=True)):
         at = np.arange(len(methods)) + 0.22 * (k - (len(rows) - 1) / 2)
-        table = 100 * table.reindex(methods)[["mean", "low", "high"]].astype(float)
+        table = 100 * table.reindex(list(methods))[["mean", "low", "high"]].astype(float)
         errors = np.stack([table["mean"] - table["low"], table["high"] - table["mean"]])
         ax.errorbar(
             table["mean"],
@@ -169,4 +170,47 @@ def leak_bars(
     return figure
 
 
-__all__ = ["WALL_COLOUR", "heatmap_grid", "leak_bars", "leak_distribution"]
+def row_profile(maps: Mapping[str, Tensor], wall: Wall) -> Figure:
+    """Mean saliency of each image row, a line for each method, around the wall.
+
+    Parameters
+    ----------
+    maps : method name → tensor [N, H, W] in [0, 1]
+    wall : Wall
+        Its bleed rows are shaded.
+    """
+    use_style()
+    figure, ax = plt.subplots(figsize=(7, 3.2))
+    for name, values in maps.items():
+        ax.plot(values.mean(dim=(0, 2)).cpu().numpy(), label=name)
+    free = wall.row + wall.bleed_rows
+    if wall.bleed_rows:
+        ax.axvspan(wall.row, free, color=WALL_COLOUR, alpha=0.2, linewidth=0, label="bleed rows")
+    ax.axvline(wall.row - 0.5, color=WALL_COLOUR, linestyle=(0, (4, 1.5)), label="wall")
+    ax.set(
+        xlabel="image row", ylabel="mean saliency", xlim=(0, wall.image_rows - 1), ylim=(0, None)
+    )
+    ax.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
+def leak_by_group(cells: pd.DataFrame, group: str, methods: Sequence[str]) -> Figure:
+    """Mean leaks with 95 % intervals, a row for each method and a colour for each group of images.
+
+    Parameters
+    ----------
+    cells : DataFrame with columns ``method``, ``leak`` and the one named by ``group``
+    group : str
+    methods : sequence of str
+        From the top.
+    """
+    use_style()
+    figure, ax = plt.subplots(figsize=(7, 0.42 * len(methods) + 1.2))
+    sns.pointplot(
+        cells.assign(percent=100 * cells["leak"]), x="percent", y="method", hue=group,
+        order=list(methods), ax=ax, dodge=0.45, linestyle="none", markersize=4.5, seed=0,
+        err_kws={"linewidth": 1.3}, palette="colorblind",
+    )  # fmt: skip
+    ax.set(xlabel="mean leak, %", ylabel="", xlim=(-2, 102))
+    ax.legend(title=None, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4)
+    return figure
