@@ -1,0 +1,176 @@
+"""Put cut-out animals into a scene, one on each side of the wall, so that they look at home."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from camwall.stacks import texture as tx
+from camwall.stacks.scenes import Scene
+from camwall.stacks.store import SIDE
+from camwall.stacks.texture import Array, Random
+
+_LARGEST_ZOOM = 1.6  # stamps are about 200 pixels wide; a larger one would look soft
+_WIDEST = 0.88 * SIDE
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An animal at its place.
+
+    Attributes
+    ----------
+    picture, alpha
+        Colours [224, 224, 3] in 0..255 and opacity [224, 224] in [0, 1].
+    box
+        Left, top, right, bottom as in Pillow: the last two are exclusive.
+    """
+
+    picture: Array
+    alpha: Array
+    box: tuple[int, int, int, int]
+
+
+def cut_out(stamp: Image.Image) -> Image.Image:
+    """The stamp as RGBA, its faint fringe made transparent, cropped to the rest."""
+    image = stamp.convert("RGBA")
+    levels = [max(0, min(255, (a - 48) * 255 // 190)) for a in range(256)]
+    alpha = image.getchannel("A").point(levels)
+    image.putalpha(alpha)
+    return image.crop(alpha.getbbox())
+
+
+def place(
+    stamp: Image.Image, rng: Random, rows: tuple[int, int], mirror: bool, size: float, stands: bool
+) -> Placed:
+    """Scale an animal to fit between two rows and put it there.
+
+    Parameters
+    ----------
+    stamp
+        A cut-out from :func:`cut_out`.
+    rng
+        Draws the column and, for one that does not stand, the height.
+    rows
+        The first row it may use and the first it may not.
+    mirror
+        Let it face the other way.
+    size
+        Its size as a share of the largest that fits.
+    stands
+        Whether its lowest row is the last of ``rows``.
+    """
+    room = rows[1] - rows[0]
+    scale = size * min(room / stamp.height, _WIDEST / stamp.width, _LARGEST_ZOOM / size)
+    width, height = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
+    image = ImageOps.mirror(stamp) if mirror else stamp
+    # RGBa is premultiplied: the colour of transparent pixels does not bleed in.
+    image = image.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
+    left = round((0.5 + rng.uniform(-0.42, 0.42)) * (SIDE - width))
+    top = rows[1] - height if stands else rows[0] + round(rng.uniform(0, 1) * (room - height))
+    canvas = Image.new("RGBA", (SIDE, SIDE))
+    canvas.paste(image, (left, top))
+    values = tx.to_array(canvas)
+    box = (left, top, left + width, top + height)
+    return Placed(values[..., :3], values[..., 3] / 255.0, box)
+
+
+def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: tuple[int, int]) -> Array:
+    """The scene with the animal in it: in the scene's light, with a shadow and grass at its feet.
+
+    Parameters
+    ----------
+    ground
+        The scene [224, 224, 3] in 0..255.
+    animal
+        From :func:`place`.
+    scene
+        Its light, its haze and how the animal meets the ground.
+    rng
+        Draws the blades of grass.
+    side
+        First row and first row beyond of the animal's side of the wall; no other row changes.
+    """
+    dark = _shadow(animal, scene.contact)[..., None]
+    picture = tx.mix(ground * (1.0 - dark), _lit(ground, animal, scene), _opacity(animal, scene))
+    if scene.blades and scene.contact == "stands":
+        picture = _behind_grass(picture, animal, scene, rng)
+    result = ground.copy()
+    result[side[0] : side[1]] = picture[side[0] : side[1]]
+    return result
+
+
+def _opacity(animal: Placed, scene: Scene) -> Array:
+    """The alpha, softened where feet sink into the ground."""
+    if scene.contact != "stands":
+        return animal.alpha
+    bottom = animal.box[3]
+    depth, share = (3.5, 0.7) if scene.blades else (2.0, 0.4)
+    return animal.alpha * (1.0 - share * tx.rows_between(bottom - depth, bottom, SIDE))
+
+
+def _lit(ground: Array, animal: Placed, scene: Scene) -> Array:
+    """The animal's colours under the scene's light, a little nearer to the scene's brightness."""
+    weight = animal.alpha.sum() + 1e-9
+    own = (animal.picture.mean(axis=2) * animal.alpha).sum() / weight
+    around = (ground.mean(axis=2) * animal.alpha).sum() / weight
+    gain = 1.0 + 0.12 * np.clip((around - own) / (own + 1.0), -1.0, 1.0)
+    colours = animal.picture * gain * np.asarray(scene.light)
+    veil, share = scene.haze
+    return (1.0 - share) * colours + share * np.asarray(veil, dtype=np.float64)
+
+
+def _shadow(animal: Placed, contact: str) -> Array:
+    """The share of light [224, 224] that the animal keeps from the ground."""
+    left, top, right, bottom = animal.box
+    mask = tx.to_image(255.0 * animal.alpha)
+    if contact == "floats":
+        return np.zeros((SIDE, SIDE))
+    if contact == "flat":  # seen from above: a shadow beside the animal
+        beside = Image.new("L", mask.size)
+        beside.paste(mask, (2, 3))
+        return 0.55 * tx.to_array(beside.filter(ImageFilter.GaussianBlur(2.2))) / 255.0
+    # Standing: the silhouette laid on the ground at its feet, and a darker patch under each foot.
+    feet = _feet(animal)
+    height = max(4, min(12, (bottom - top) // 9))
+    level = sorted(row for _, row in feet)[len(feet) // 2]
+    laid = Image.new("L", mask.size)
+    flat = mask.crop(animal.box).resize((right - left, height))
+    laid.paste(flat, (left, level - (2 * height) // 3))
+    touch = np.zeros((SIDE, SIDE))
+    for column, row in feet:
+        touch[row : row + 2, column] = 255.0
+    soft = tx.to_array(laid.filter(ImageFilter.GaussianBlur(2.5))) / 255.0
+    return 1.0 - (1.0 - 0.4 * soft) * (1.0 - 0.9 * tx.blur(touch, 1.4) / 255.0)
+
+
+def _feet(animal: Placed) -> list[tuple[int, int]]:
+    """(column, row) of the lowest opaque pixels, where they are in the animal's lowest quarter."""
+    left, top, right, bottom = animal.box
+    found = []
+    for column in range(max(left, 0), min(right, SIDE)):
+        opaque = np.flatnonzero(animal.alpha[:, column] > 0.5)
+        if len(opaque) and opaque[-1] >= bottom - max(3, (bottom - top) // 4):
+            found.append((column, int(opaque[-1])))
+    return found
+
+
+def _behind_grass(picture: Array, animal: Placed, scene: Scene, rng: Random) -> Array:
+    """Blades of grass in front of the animal's feet."""
+    overlay = Image.new("RGBA", (2 * SIDE, 2 * SIDE))
+    reach = min(20.0, 0.2 * (animal.box[3] - animal.box[1]) + 4.0)
+    for column, row in _feet(animal):
+        rows, columns = (2.0 * row, 2.0 * row + 7.0), (2.0 * column - 5.0, 2.0 * column + 7.0)
+        tx.blades(rng, overlay, rows, columns, 2, (0.5 * reach, reach), scene.blades)
+    # Averaged as premultiplied colours, so that thin blades keep theirs.
+    small = overlay.convert("RGBa").resize((SIDE, SIDE), Image.Resampling.BOX).convert("RGBA")
+    values = tx.to_array(small)
+    return tx.mix(picture, values[..., :3], values[..., 3] / 255.0)
+
+
+def grain(picture: Array, rng: Random) -> Image.Image:
+    """Add a camera's noise, the same over animal and scene, and round to 8 bits."""
+    # A sum of uniform integers is close to Gaussian and the same on every machine.
+    speckle = rng.integers(-4, 5, (3, SIDE, SIDE, 1)).sum(axis=0)
+    colour = rng.integers(-2, 3, (SIDE, SIDE, 3))
+    return tx.to_image(picture + 0.6 * (speckle + colour))

@@ -1,0 +1,258 @@
+"""A folder of stacks: images, a manifest, and the promise that nothing else lies in it."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from camwall import data, runs
+from camwall.errors import CamwallError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camwall.models.preprocessing import Preprocessing
+
+SIDE = 224
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+_TABLE, _INFO = "manifest.csv", "manifest.json"
+_LABELS = ("visible_index", "hidden_index")
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """A set of stacks on disk.
+
+    Attributes
+    ----------
+    folder
+        Where they lie.
+    frame
+        One row a stack: the manifest, or the column ``file`` alone where there is none.
+    info
+        How they were built (the manifest); empty where there is no manifest.
+    """
+
+    folder: Path
+    frame: pd.DataFrame
+    info: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The image files, in the order of the manifest."""
+        return [self.folder / name for name in self.frame["file"]]
+
+    @property
+    def labels_visible(self) -> list[int] | None:
+        """ImageNet index of each visible animal, None unless all are known."""
+        labels = self._labels("visible_index")
+        return None if None in labels else [label for label in labels if label is not None]
+
+    @property
+    def labels_hidden(self) -> list[int | None]:
+        """ImageNet index of each hidden animal, None where there is none or it has no class."""
+        return self._labels("hidden_index")
+
+    def _labels(self, column: str) -> list[int | None]:
+        if column not in self.frame:
+            return [None] * len(self)
+        return [None if pd.isna(label) else int(label) for label in self.frame[column]]
+
+    def head(self, n: int | None) -> "Stacks":
+        """The first ``n`` stacks; all for None."""
+        return Stacks(self.folder, self.frame.head(len(self) if n is None else n), self.info)
+
+    def images(
+        self, preprocessing: "Preprocessing", start: int = 0, stop: int | None = None
+    ) -> "Tensor":
+        """Stacks ``start`` to ``stop`` as a network takes them: [N, 3, H, W]."""
+        return preprocessing.load(self.paths[start:stop])
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Open and decode an image file.
+
+    Raises
+    ------
+    CamwallError
+        If the file is missing or cannot be decoded to the end.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise CamwallError(f"no image at {path}.") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CamwallError(
+            f"{path} is not an image that can be read ({error}); replace or remove it."
+        ) from None
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def check_count(n: int) -> None:
+    """Refuse a number of stacks below 1."""
+    if n < 1:
+        raise CamwallError(f"n must be at least 1, not {n}.")
+
+
+def check_row(row: int, least: int) -> None:
+    """Refuse a wall that leaves fewer than ``least`` rows on one side of the image."""
+    if not least <= row <= SIDE - least:
+        raise CamwallError(
+            f"the wall at row {row} leaves no room for two animals in an image of {SIDE} rows: "
+            f"take a row between {least} and {SIDE - least}."
+        )
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that is not among the known ones."""
+    if value not in known:
+        raise CamwallError(f"unknown {name} {value!r}: take one of {', '.join(known)}.")
+
+
+@cache
+def class_name(index: int) -> str:
+    """The name of an ImageNet class."""
+    return str(data.imagenet_classes()["name"][index])
+
+
+Row = dict[str, Any]
+Painted = tuple[Image.Image, Row]
+
+
+def build(
+    folder: str | Path,
+    builder: str,
+    parameters: Mapping[str, Any],
+    seed: int | None,
+    stacks: Callable[[], Iterable[Painted]],
+    total: int,
+    progress: bool = True,
+) -> Stacks:
+    """Write stacks to ``folder``, or give back those that the same run left there.
+
+    Everything is written to a temporary folder beside it and renamed at the end: a folder of
+    stacks is complete or absent.
+
+    Parameters
+    ----------
+    folder
+        New, empty, or the result of an earlier run with the same builder, parameters and seed.
+    builder, parameters, seed
+        What determines the images.
+    stacks
+        Yields (image, manifest row without ``file`` and ``sha256``); called if there is work.
+    total
+        How many it yields.
+    progress
+        Show a bar on stderr.
+
+    Raises
+    ------
+    CamwallError
+        If the folder holds anything else, or an image there is not what its manifest says.
+    """
+    folder = Path(folder)
+    # As JSON gives them back, so that a tuple equals the list it was written as.
+    wanted = json.loads(json.dumps({"builder": builder, "parameters": dict(parameters)}))
+    wanted["seed"] = seed
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        return _left_there(folder, wanted)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        (new / "images").mkdir(parents=True)
+        pixels, rows = hashlib.sha256(), []
+        bar = tqdm(stacks(), f"stacks ({builder})", total, disable=not progress)
+        for number, (image, row) in enumerate(bar):
+            name = f"images/{number:04d}.png"
+            image.save(new / name)
+            pixels.update(image.tobytes())
+            rows.append({"file": name, "sha256": sha256(new / name), **row})
+        runs.write_csv(new / _TABLE, pd.DataFrame(rows))
+        info = runs.manifest(parameters, seed, builder=builder, pixels_sha256=pixels.hexdigest())
+        runs.write_json(new / _INFO, info)
+        if folder.exists():
+            folder.rmdir()
+        new.rename(folder)
+    return load(folder)
+
+
+def _left_there(folder: Path, wanted: Mapping[str, Any]) -> Stacks:
+    """The stacks of an earlier run, if it is the same run and they are whole."""
+    if not (folder / _INFO).is_file():
+        raise CamwallError(f"{folder} holds other files: give a new or an empty folder.")
+    found = load(folder)
+    for key, value in wanted.items():
+        if found.info.get(key) != value:
+            raise CamwallError(
+                f"{folder} holds the stacks of another run ({key} {found.info.get(key)!r}, not "
+                f"{value!r}): give another folder or delete this one."
+            )
+    for path, expected in zip(found.paths, found.frame["sha256"], strict=True):
+        if not path.is_file() or sha256(path) != expected:
+            raise CamwallError(
+                f"{path} is not the image its manifest describes: delete {folder} and build again."
+            )
+    return found
+
+
+def load(folder: str | Path) -> Stacks:
+    """Open a folder that one of the builders wrote, or a plain folder of images.
+
+    Raises
+    ------
+    CamwallError
+        If its manifest cannot be read, or there is neither a manifest nor an image.
+    """
+    folder = Path(folder)
+    if not (folder / _INFO).is_file():
+        return from_folder(folder)
+    try:
+        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
+        frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
+        frame = frame.astype({name: "Int64" for name in _LABELS if name in frame})
+        frame[["file", "sha256"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise CamwallError(
+            f"the manifest in {folder} cannot be read ({error}): delete the folder and build again."
+        ) from None
+    return Stacks(folder, frame, info)
+
+
+def from_folder(folder: str | Path) -> Stacks:
+    """Take every image of a plain folder, such as the authors' STACK-MIX and STACK-GEN.
+
+    Raises
+    ------
+    CamwallError
+        If there is no such folder or no image in it.
+    """
+    return Stacks(Path(folder), pd.DataFrame({"file": [p.name for p in image_files(folder)]}), {})
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The image files of a folder by name, at least one."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CamwallError(f"no folder {folder}.")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise CamwallError(f"no images in {folder} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    return files
