@@ -143,6 +143,14 @@ def test_lock_satisfies_pyproject() -> None:
             assert wanted.specifier.contains(str(pin.specifier)[2:], prereleases=True), str(pin)
 
 
+def test_citation_names_this_version() -> None:
+    """Who cites the software cites the version that is installed."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project()["version"]
+    assert citation["license"] == project()["license"]
+    assert citation["repository-code"] == project()["urls"]["Repository"]
+
+
 def test_dependencies_are_bounded() -> None:
     """No dependency is taken without a floor and a ceiling."""
     for wanted in requirements(*project()["optional-dependencies"]):
