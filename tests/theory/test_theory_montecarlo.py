@@ -167,23 +167,46 @@ def test_full_distribution(filters):
     assert result.pvalue > 1e-3
 
 
-@pytest.mark.parametrize("filters", [1, 4, 32])
-@pytest.mark.parametrize("place", [PLACE, (0, 3)])
-def test_whole_networks_follow_the_law_on_both_sides(filters, place):
-    """Full convolution, pooling and routing: the same law behind the wall and before it."""
-    networks = 100_000 if filters < 32 else 30_000
-    saliency = torch.cat(
-        [
-            theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)[:, place[0], place[1]]
-            for chunk in theory.draw_networks(
-                SETTING, picture(), filters=filters, tau=TAU, networks=networks, seed=11
-            )
-        ]
-    )
-    found, args = theory.summarise(saliency), law_arguments(filters, 2, place)
-    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
-    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
-    assert abs(found.positive.errors_from(theory.gradcam_positive(filters=filters))) < 4
+@pytest.mark.parametrize("filters", FILTERS)
+def test_whole_networks_follow_the_law_on_both_sides(filters):
+    """100,000 whole networks, three walls: the same law at hidden places and at a visible one."""
+    networks = 20_000 if quick() and filters == 256 else NETWORKS
+    whole = replace(SETTING, visible_rows=4)
+    places = [PLACE, (7, 6), (0, 3)]
+    i, j = zip(*places, strict=True)
+    draws = []
+    for chunk in theory.draw_networks(
+        whole, picture(), filters=filters, tau=TAU, networks=networks, seed=11
+    ):
+        weights = chunk.layers[0].reshape(-1, filters, *whole.pooled_shape)
+        # A head that reads the first rows alone has the sum of their weights as its gradient's.
+        alpha = weights.sum(3).cumsum(2)[:, :, [r - 1 for r in WALLS]] / whole.positions
+        draws.append(torch.relu(alpha.transpose(1, 2) @ chunk.maps[:, :, i, j]))
+    for wall, saliency in zip(WALLS, torch.cat(draws).permute(1, 2, 0), strict=True):
+        for place, values in zip(places, saliency, strict=True):
+            found, args = theory.summarise(values), law_arguments(filters, wall, place)
+            assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
+            assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
+            exact = theory.gradcam_positive(filters=filters)
+            assert abs(found.positive.errors_from(exact)) < 4
+
+
+def test_simulated_places_and_walls_vary_together():
+    """Covariances over places and walls of one network agree with those of whole networks."""
+    places, walls = [PLACE, (6, 2), (0, 3)], (3, 1)
+    args = {"filters": 3, "tau": TAU, "networks": 100_000}
+    fast = theory.simulate_gradcam(
+        SETTING, picture(), places=places, walls=walls, seed=21, **args
+    ).flatten(0, 1)
+    whole = replace(SETTING, visible_rows=4)
+    draws = []
+    for chunk in theory.draw_networks(whole, picture(), seed=22, **args):
+        weights = chunk.layers[0].reshape(-1, 3, *whole.pooled_shape)
+        alpha = weights.sum(3).cumsum(2)[:, :, [r - 1 for r in walls]] / whole.positions
+        i, j = zip(*places, strict=True)
+        draws.append(torch.relu(alpha.transpose(1, 2) @ chunk.maps[:, :, i, j]).flatten(1))
+    slow = torch.cat(draws).T
+    torch.testing.assert_close(torch.corrcoef(fast), torch.corrcoef(slow), rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("head_widths", [(2,), (16,), (3, 5)])

@@ -1,13 +1,14 @@
 """Monte Carlo over random simple CNNs, thousands at once, with closed-form gradients.
 
-Two samplers. :func:`draw_networks` draws whole networks and carries out everything: convolution,
-ReLU, pooling, head, the gradient through the head and its routing back to the maps. It serves every
-method and is checked against autograd. :func:`simulate_gradcam` draws the same parameters but
-evaluates only what GradCAM at the asked positions needs: the filters on those patches, and the sums
-of the head's weights, since pooling hands each cell's gradient to exactly one position.
+Two samplers. :func:`draw_networks` draws whole networks, parameter by parameter, and carries out
+everything: convolution, ReLU, pooling, head, the gradient through the head and its routing back to
+the maps. It serves every method and is checked against autograd. :func:`simulate_gradcam` draws
+what GradCAM at the asked positions depends on and nothing else: the filters' responses to those
+patches, and the sums of the head's weights, since pooling hands each cell's gradient to exactly
+one position. Both are Gaussian vectors, a few numbers a channel where a network has dozens.
 
 Both work in chunks of bounded memory; the chunks depend on the sizes alone, so a seed fixes every
-draw. Networks are drawn in float32, sums are kept in float64.
+draw. Draws are float32, sums are kept in float64.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from camwall.theory.chi import check_count, check_real
 from camwall.theory.setting import Setting
 
 WeightsLaw = Literal["normal", "uniform"]
-_CHUNK_FLOATS = 2**21  # 8 MiB of float32 in the largest arrays: fits the caches, bounds memory
+_CHUNK_FLOATS = 2**18  # 1 MiB of float32: stays in the caches, and bounds memory
 
 
 @dataclass(frozen=True)
@@ -195,9 +196,10 @@ def simulate_gradcam(
     seed: int,
     device: str = "cpu",
 ) -> Tensor:
-    """Draws of GC at chosen places for several wall heights at once.
+    """Draws of GC at chosen places for several wall heights, with a linear head.
 
-    Every network is drawn once, with weights on all cells; each wall then reads its first rows.
+    All places and walls share each network: its weights on the rows of pooled cells above a lower
+    wall count for the higher ones too.
 
     Parameters
     ----------
@@ -209,21 +211,23 @@ def simulate_gradcam(
     Tensor [walls, places, networks] of float32.
     """
     h, w = setting.map_shape
-    if not all(0 <= i < h and 0 <= j < w for i, j in places):
+    if not places or not all(0 <= i < h and 0 <= j < w for i, j in places):
         raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
-    if not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
+    if not walls or not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
         raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {list(walls)}")
     filters, tau = check_count("filters", filters), float(check_real("tau", tau))
-    patches = setting.patches(image.to(device, torch.float32))
-    patches = patches[:, [i * w + j for i, j in places]]
-    columns, read = setting.pooled_shape[1], max(walls)
+    patches = setting.patches(image.double())[:, [i * w + j for i, j in places]]
+    # F·M = (F·Q)·R with M = QR: the entries of F·Q are independent N(0, τ²), at most one a place.
+    responses = torch.linalg.qr(patches).R.to(device, torch.float32)
+    heights = sorted(set(walls))
+    rows = torch.tensor([b - a for a, b in pairwise((0, *heights))], dtype=torch.float32)
+    spread = (rows * setting.pooled_shape[1]).sqrt().to(device)
+    order = [heights.index(rows) for rows in walls]
     generator = _generator(seed, device)
     out = []
-    for n in _chunks(networks, filters * (setting.kernel**2 + read * columns + len(places))):
-        bank = _draw((n, filters, setting.kernel**2), tau, generator)
-        weights = _draw((n, filters, read, columns), tau, generator)
-        maps = torch.relu(bank @ patches)  # [n, V, places]
-        sums = weights.sum(-1).cumsum(-1)[..., [rows - 1 for rows in walls]]  # [n, V, walls]
-        saliency = torch.relu(sums.transpose(1, 2) @ maps) / setting.positions
-        out.append(saliency)
+    for n in _chunks(networks, filters * (len(responses) + len(places) + 2 * len(heights))):
+        maps = _draw((n, filters, len(responses)), tau, generator) @ responses
+        sums = _draw((n, filters, len(heights)), tau, generator) * spread
+        sums = sums.cumsum(-1)[..., order]  # [n, V, walls]: Σ_c W[v, c] over the visible cells
+        out.append(torch.relu(sums.transpose(1, 2) @ maps.relu_()) / setting.positions)
     return torch.cat(out).permute(1, 2, 0).contiguous().cpu()
