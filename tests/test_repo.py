@@ -286,34 +286,27 @@ kernelspec:
 """
 
 
-@pytest.mark.parametrize(
-    ("cell", "outcome"),
-    [
-        ("assert 1 + 1 == 2", "1 passed"),
-        ("assert 1 + 1 == 3", "1 failed"),
-        (":tags: [raises-exception]\n\nraise ValueError", "1 passed"),
-    ],
-)
-def test_chapters_are_tests(tmp_path: Path, cell: str, outcome: str) -> None:
+def test_chapters_are_tests(tmp_path: Path) -> None:
     """A chapter passes when its cells run, fails with a failing cell, and prose is no test."""
-    (tmp_path / "page.md").write_text(PAGE % cell, encoding="utf-8")
+    cells = {
+        "right": "assert 1 + 1 == 2",
+        "wrong": "assert 1 + 1 == 3",
+        "expected": ":tags: [raises-exception]\n\nraise ValueError",
+    }
+    for name, cell in cells.items():
+        (tmp_path / f"{name}.md").write_text(PAGE % cell, encoding="utf-8")
     (tmp_path / "prose.md").write_text("# Prose\n", encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbmake",
-        "-p",
-        "conftest",
-        "-p",
-        "no:cacheprovider",
-    ]
+    options = ["--nbmake", "-rA", "-p", "conftest", "-p", "no:cacheprovider", "-W", "default"]
     run = subprocess.run(
-        [*command, "-W", "default", "--rootdir", str(tmp_path), str(tmp_path)],
+        [sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         check=False,
         text=True,
         timeout=120,
     )
-    assert outcome in run.stdout.splitlines()[-1], run.stdout + run.stderr
+    found = {
+        name: outcome
+        for outcome, name in re.findall(r"^(PASSED|FAILED) .*::(\w+)\.md", run.stdout, re.M)
+    }
+    assert found == {"right": "PASSED", "wrong": "FAILED", "expected": "PASSED"}, run.stdout
