@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from camwall.errors import CamwallError
+from camwall.train.command import shrink, train
 
 app = typer.Typer(
     help="Walls, certificates of blindness, and saliency methods that see through them.",
@@ -117,6 +118,10 @@ def evaluate(
 
     if PartialState().is_main_process:
         print(report)
+
+
+app.command()(train)
+app.command()(shrink)
 
 
 def main() -> None:

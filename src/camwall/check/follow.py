@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from camwall.models import MaskedModel
@@ -36,28 +37,25 @@ def follow_leaks(
     Returns
     -------
     callable
-        From a network to ``leak/METHOD`` (the paper's measure), ``leak_clear/METHOD`` (the rows
-        that upsampling bleeds into left out), both means over the maps that are not zero
-        everywhere, and ``empty/METHOD``, the number of those that are. For the baseline it is the
-        share of the map where the masked network has its wall. `camwall.train.fit` takes it as
-        ``measure``.
+        From a network to ``leak/METHOD``, the mean over the maps that are not zero everywhere
+        (left out if all are), and ``empty/METHOD``, the number of those that are. Upsampling
+        bleeds into no hidden row here: receptive fields reach beyond the last visible map row.
+        For the baseline it is the share of the map where the masked network has its wall.
+        `camwall.train.fit` takes it as ``measure``.
     """
 
     def measure(model: MaskedModel) -> dict[str, float]:
         device = next(model.parameters()).device
-        sums = {name: [0.0, 0.0, 0] for name in methods}
+        leaks: dict[str, list[Tensor]] = {name: [] for name in methods}
         for part in stacks.split(batch):
-            maps = explain_each(model, part.to(device), methods)
-            for name, found in maps.items():
-                kept = found[~is_empty(found)]
-                sums[name][0] += float(leak(kept, model.wall).sum())
-                sums[name][1] += float(leak(kept, model.wall, bleed=False).sum())
-                sums[name][2] += len(kept)
+            for name, maps in explain_each(model, part.to(device), methods).items():
+                leaks[name].append(leak(maps[~is_empty(maps)], model.wall))
         row = {}
-        for name, (with_bleed, clear, count) in sums.items():
-            row[f"leak/{name}"] = with_bleed / count if count else 0.0
-            row[f"leak_clear/{name}"] = clear / count if count else 0.0
-            row[f"empty/{name}"] = len(stacks) - count
+        for name, found in leaks.items():
+            kept = torch.cat(found)
+            if len(kept):
+                row[f"leak/{name}"] = float(kept.mean())
+            row[f"empty/{name}"] = float(len(stacks) - len(kept))
         return row
 
     return measure

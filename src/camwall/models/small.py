@@ -1,5 +1,7 @@
 """A VGG for small images, with the paper's 14×14 last map and the paper's mask."""
 
+import itertools
+
 from torch import nn
 
 from camwall.errors import CamwallError
@@ -8,7 +10,7 @@ from camwall.models.vgg import MAP_SIZE, VISIBLE_MAP_ROWS
 from camwall.models.walled import MaskedModel
 
 IMAGE_SIZE = 28
-WIDTH, UNITS = 16, 256
+WIDTH, UNITS = 16, 128
 
 
 def small_vgg(
@@ -21,9 +23,9 @@ def small_vgg(
 ) -> MaskedModel:
     """A masked VGG for images of 28×28 pixels, or its baseline, with random weights.
 
-    Two 3×3 convolutions with 16 filters, a max pooling, two with 32: the last map is 14×14, as in
-    the paper's VGG16. The head has two dense layers of 256 units with dropout and one for the
-    classes; the first is masked on the bottom 9 of the 14 map rows.
+    A 3×3 convolution with 16 filters, a max pooling, two with 32: the last map is 14×14, as in the
+    paper's VGG16. The head has two dense layers of 128 units with dropout and one for the classes;
+    the first is masked on the bottom 9 of the 14 map rows.
 
     Parameters
     ----------
@@ -57,14 +59,14 @@ def small_vgg(
             f"preprocessing makes {len(preprocessing.mean)} × {preprocessing.crop} × "
             f"{preprocessing.crop}"
         )
-    widths = [channels, WIDTH, WIDTH, 2 * WIDTH, 2 * WIDTH]
+    widths = [channels, WIDTH, 2 * WIDTH, 2 * WIDTH]
     layers: list[nn.Module] = []
-    for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-        layers += [nn.MaxPool2d(2)] if index == 2 else []
+    for index, (before, after) in enumerate(itertools.pairwise(widths)):
+        layers += [nn.MaxPool2d(2)] if index == 1 else []
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
     sizes = [2 * WIDTH * MAP_SIZE**2, UNITS, UNITS]
     head: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         head += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout()]
     head.append(nn.Linear(UNITS, classes))
     for layer in [*layers, *head]:

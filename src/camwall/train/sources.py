@@ -1,9 +1,10 @@
-"""Where training images come from: arrays in memory, folders of class folders, the Hugging Face hub.
+"""Where training images come from: arrays in memory, class folders, the Hugging Face hub.
 
 A source gives image number i as uint8 tensor [C, H, W] and its class. It is cheap to send to the
 worker processes, and reads an image only when asked for it.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from camwall.errors import CamwallError
 
@@ -57,15 +58,14 @@ class ArraySource:
 def decode(data: bytes | Path, name: str) -> Tensor:
     """Decode an image file to uint8 RGB, shape [3, H, W]; ``name`` is for the error message."""
     try:
-        raw = np.fromfile(data, np.uint8) if isinstance(data, Path) else np.frombuffer(data, "u1")
-        # np.frombuffer shares read-only memory, which torch takes with a warning: copy.
-        return decode_image(torch.from_numpy(raw.copy()), mode=ImageReadMode.RGB)
-    except (RuntimeError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0].split("; last error")[0]
+        with Image.open(data if isinstance(data, Path) else io.BytesIO(data)) as file:
+            pixels = np.array(file.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise CamwallError(
-            f"{name} is not an image that can be read ({reason}); replace or remove it and start "
+            f"{name} is not an image that can be read ({error}); replace or remove it and start "
             "the same command again"
         ) from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 class FolderSource:
@@ -91,12 +91,16 @@ class FolderSource:
             raise CamwallError(f"no folder {self.root}: give a folder with one folder per class")
         found = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir())
         if not found:
-            raise CamwallError(f"{self.root} has no class folders: put each class in its own folder")
+            raise CamwallError(
+                f"{self.root} has no class folders: put each class in its own folder"
+            )
         self.classes = tuple(found if classes is None else classes)
         for names, problem in (
             (set(self.classes) - set(found), f"{self.root} has no folder for class"),
-            (set(found) - set(self.classes), f"{self.root} has a folder that is no class of"
-             " the training set:"),
+            (
+                set(found) - set(self.classes),
+                f"{self.root} has a folder that is no class of the training set:",
+            ),
         ):
             if names:
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""

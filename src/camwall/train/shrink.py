@@ -1,0 +1,101 @@
+"""A one-time shrink of a folder of images: what training decodes in each epoch gets smaller."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from camwall.errors import CamwallError
+from camwall.runs import write_atomic
+from camwall.train.sources import EXTENSIONS
+
+
+def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) -> str | None:
+    """Write one image with its shorter side at ``size``; a message if it cannot be read."""
+    try:
+        with Image.open(source / name) as file:
+            scale = size / min(file.size)
+            wanted = tuple(max(size, round(side * scale)) for side in file.size)
+            file.draft("RGB", wanted)  # lets the decoder skip what the resize would average away
+            image = file.convert("RGB")
+            if scale < 1:
+                image = image.resize(wanted, Image.Resampling.BICUBIC)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        return f"{source / name} is not an image that can be read ({error})"
+    save = partial(image.save, format="JPEG", quality=quality)
+    write_atomic((target / name).with_suffix(".jpg"), save)
+    return None
+
+
+def _images(folder: Path) -> Iterator[str]:
+    for root, _, files in sorted(os.walk(folder)):
+        for file in sorted(files):
+            if Path(file).suffix.lower() in EXTENSIONS:
+                yield os.path.relpath(Path(root) / file, folder)
+
+
+def shrink_folder(
+    source: str | Path,
+    target: str | Path,
+    *,
+    size: int = 256,
+    quality: int = 90,
+    workers: int = 0,
+    progress: bool = True,
+) -> tuple[int, int]:
+    """Copy a folder of images as JPEGs whose shorter side is at most ``size``.
+
+    Parameters
+    ----------
+    source, target : path
+        The tree of folders below ``source`` is made again below ``target``. Files that are there
+        already are kept, so that a killed shrink goes on where it was.
+    size : int
+        Pixels. A smaller image keeps its size.
+    quality : int
+        JPEG quality, 1 to 95.
+    workers : int
+        Processes; 0 works in this one.
+
+    Returns
+    -------
+    (written, kept)
+
+    Raises
+    ------
+    CamwallError
+        A folder without images, the same folder twice, sizes or qualities that cannot be, two
+        images of one name; images that cannot be read, after all others are written, with the
+        first one's name.
+    """
+    source, target = Path(source), Path(target)
+    if not 1 <= quality <= 95 or size < 1:
+        raise CamwallError(f"size is at least 1 and quality 1 to 95, not {size} and {quality}")
+    if not source.is_dir() or source.resolve() == target.resolve():
+        raise CamwallError(f"shrink from a folder of images to another, not {source} to {target}")
+    names = list(_images(source))
+    if not names:
+        raise CamwallError(f"no images below {source}")
+    written_as = {str(Path(name).with_suffix(".jpg")) for name in names}
+    if len(written_as) < len(names):
+        raise CamwallError(f"{source} has images that differ in their extension alone: rename them")
+    todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
+    work = partial(shrink_file, source=source, target=target, size=size, quality=quality)
+    if workers:
+        with ProcessPoolExecutor(workers) as pool:
+            found = list(_progress(pool.map(work, todo, chunksize=32), len(todo), progress))
+    else:
+        found = list(_progress(map(work, todo), len(todo), progress))
+    bad = [message for message in found if message is not None]
+    if bad:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise CamwallError(f"{bad[0]}{more}; replace or remove it and start the same command again")
+    return len(todo), len(names) - len(todo)
+
+
+def _progress(items: Iterator[str | None], total: int, show: bool) -> Iterator[str | None]:
+    return iter(tqdm(items, total=total, unit="image", disable=not show))

@@ -1,0 +1,261 @@
+"""Nothing is lost: kills, full disks, bad losses and bad images."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from training import make_data, make_model
+
+from camwall.errors import CamwallError
+from camwall.train import Recipe, fit
+from camwall.train import loop as loop_module
+from camwall.train.command import train_study
+from camwall.train.sources import ArraySource, FolderSource
+
+RECIPE = Recipe(epochs=3, batch=16, lr_step=1, dropout=0.5)
+RUN = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+torch.set_num_threads(1)
+from training import make_data, make_model
+from camwall.train import Recipe, fit
+data = make_data(96)
+recipe = Recipe(epochs=3, batch=16, lr_step=1, dropout=0.5)
+fit(make_model(data), data, recipe, {out!r}, save_every=1, progress=False)
+"""
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "model.pt", weights_only=True)["state_dict"]
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Killed(BaseException):
+    """Stands for a kill inside one process: nothing may catch it."""
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 9, 17])
+def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypatch, step):
+    """Cut before the given step (in mid-epoch, at its end, in later epochs) and started again,
+    with checkpoints every 2 steps: weights and metrics are those of the whole run, bit for bit."""
+    data = make_data(96)
+    whole = fit(make_model(data), data, RECIPE, tmp_path / "whole", progress=False)
+
+    original, count = loop_module.Trainer.optimise, [0]
+
+    def cut(self, batches):
+        count[0] += 1
+        if count[0] == step + 1:
+            raise Killed
+        original(self, batches)
+
+    monkeypatch.setattr(loop_module.Trainer, "optimise", cut)
+    with pytest.raises(Killed):
+        fit(make_model(data), data, RECIPE, tmp_path / "cut", save_every=2, progress=False)
+    monkeypatch.setattr(loop_module.Trainer, "optimise", original)
+    torch.manual_seed(99)  # what the global generator holds must not matter
+    again = fit(make_model(data), data, RECIPE, tmp_path / "cut", save_every=2, progress=False)
+    assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    columns = [c for c in whole.history if c != "images_per_second"]
+    pd.testing.assert_frame_equal(again.history[columns], whole.history[columns])
+
+
+def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
+    """SIGKILL at random moments, until one start gets to the end: the weights are those of a run
+    that was left alone, bit for bit."""
+    tests = str(Path(__file__).parent)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(out: Path) -> subprocess.Popen:
+        code = RUN.format(tests=tests, out=str(out))
+        return subprocess.Popen([sys.executable, "-c", code], env=environment)
+
+    assert start(tmp_path / "whole").wait(120) == 0
+    rng, kills = random.Random(0), 0
+    out = tmp_path / "killed"
+    for _ in range(3):
+        process = start(out)
+        seen = (out / "last.pt").stat().st_mtime_ns if (out / "last.pt").exists() else 0
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if (out / "last.pt").exists() and (out / "last.pt").stat().st_mtime_ns > seen:
+                time.sleep(rng.uniform(0, 0.1))  # some way into the steps after a checkpoint
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.001)
+        kills += process.wait(60) == -signal.SIGKILL
+    assert kills >= 2
+    assert start(out).wait(120) == 0
+    assert_same(weights(out), weights(tmp_path / "whole"))
+    assert sorted(p.name for p in out.iterdir()) == ["last.pt", "metrics.csv", "model.pt"]
+
+
+def test_a_finished_run_is_loaded_not_repeated(tmp_path, monkeypatch):
+    """The same command after the end gives the same weights without a step."""
+    data = make_data()
+    first = fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+    monkeypatch.setattr(loop_module.Trainer, "optimise", None)
+    again = fit(make_model(data, seed=5), data, RECIPE, tmp_path, progress=False)
+    assert_same(first.model.state_dict(), again.model.state_dict())
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
+    """A folder holds one run; the message names what differs."""
+    data = make_data()
+    fit(make_model(data), data, replace(RECIPE, epochs=1), tmp_path, progress=False)
+    with pytest.raises(CamwallError, match=r"recipe has lr = 0.03, this one 0.01"):
+        fit(make_model(data), data, replace(RECIPE, epochs=1, lr=0.01), tmp_path, progress=False)
+    with pytest.raises(CamwallError, match=r"network has masked = True, this one False"):
+        fit(make_model(data, False), data, replace(RECIPE, epochs=1), tmp_path, progress=False)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    """A write that fails half-way gives one line; the checkpoint before it is whole, and with room
+    again the run ends with the weights of a run that was left alone."""
+    data = make_data()
+    whole = fit(make_model(data), data, RECIPE, progress=False)
+    original, count = torch.save, [0]
+
+    def full(content, file):
+        count[0] += 1
+        if count[0] > 3:
+            file.write(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(content, file)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(CamwallError, match=r"No space left.*make room") as caught:
+        fit(make_model(data), data, RECIPE, tmp_path, save_every=2, progress=False)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(torch, "save", original)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == 1
+    assert not list(tmp_path.glob(".last*"))
+    again = fit(make_model(data), data, RECIPE, tmp_path, save_every=2, progress=False)
+    assert_same(again.model.state_dict(), whole.model.state_dict())
+
+
+def test_a_file_size_limit_is_reported_in_one_line(tmp_path):
+    """The operating system's own refusal (RLIMIT_FSIZE) ends in our line, not in a traceback."""
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from training import make_data, make_model
+from camwall.errors import CamwallError
+from camwall.train import Recipe, fit
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+data = make_data()
+try:
+    fit(make_model(data), data, Recipe(epochs=1, batch=16), {str(tmp_path)!r}, progress=False)
+except CamwallError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert "cannot write" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
+    """A learning rate that blows up gives one line; what is saved is finite."""
+    data = make_data()
+    recipe = replace(RECIPE, epochs=1)
+    fit(make_model(data), data, recipe, tmp_path / "good", progress=False)
+    wild = replace(RECIPE, lr=1e30, epochs=5)
+    with pytest.raises(CamwallError, match=r"loss is not finite in epoch 1.*learning rate") as bad:
+        fit(make_model(data), data, wild, tmp_path / "bad", save_every=1, progress=False)
+    assert "\n" not in str(bad.value)
+    state = torch.load(tmp_path / "bad" / "last.pt", weights_only=True)
+    assert torch.isfinite(state["sums"]).all()
+
+
+def make_folder(root: Path, size: int = 40) -> Path:
+    """Two classes of four images each, for training and for validation."""
+    for part in ("train", "val"):
+        for label, name in enumerate(("cat", "dog")):
+            (root / part / name).mkdir(parents=True)
+            for i in range(4):
+                image = Image.new("RGB", (size + i, size), (200 * label, 40 * i, 90))
+                image.save(root / part / name / f"{i}.jpg")
+    return root
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_image_is_named_in_one_line(tmp_path, workers):
+    """Read in this process or in workers, the message is one line with the file's name."""
+    folder = make_folder(tmp_path)
+    bad = folder / "train" / "dog" / "2.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    with pytest.raises(CamwallError, match=r"dog/2.jpg is not an image") as caught:
+        train_study("folder", data=str(folder), small=True, batch=4, epochs=1, stacks=0,
+                    workers=workers, progress=False)  # fmt: skip
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_class_folders_are_named(tmp_path):
+    """A class without a folder, without images, or unknown to the training set; no classes."""
+    folder = make_folder(tmp_path / "a")
+    classes = FolderSource(folder / "train").classes
+    (folder / "val" / "dog").rename(folder / "val" / "dingo")
+    with pytest.raises(CamwallError, match="no folder for class 'dog'"):
+        FolderSource(folder / "val", classes)
+    (folder / "val" / "dog").mkdir()
+    with pytest.raises(CamwallError, match="no class of the training set: 'dingo'"):
+        FolderSource(folder / "val", classes)
+    with pytest.raises(CamwallError, match="dog has no images"):
+        FolderSource(folder / "val")
+    with pytest.raises(CamwallError, match="no class folders"):
+        FolderSource(folder / "train" / "cat")
+    with pytest.raises(CamwallError, match="no folder"):
+        FolderSource(folder / "nothing")
+
+
+def test_bad_recipes_and_data_are_refused():
+    """Values that cannot be, a batch too large, data of other classes: one line each."""
+    data = make_data(32)
+    for change in (
+        {"epochs": 0},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+        {"lr_step": 0},
+        {"lr_gamma": 0.0},
+        {"dropout": 1.0},
+        {"crop_area": (0.5, 0.1)},
+        {"crop_aspect": (0.0, 1.0)},
+        {"precision": "fp64"},
+        {"micro_batch": 0},
+    ):
+        with pytest.raises(CamwallError, match=next(iter(change))):
+            Recipe(**change)
+    with pytest.raises(CamwallError, match="batch of 64"):
+        fit(make_model(data), data, Recipe(epochs=1, batch=64), progress=False)
+    with pytest.raises(CamwallError, match="4 classes, the data 3"):
+        fit(make_model(data), make_data(33, classes=3), Recipe(batch=8), progress=False)
+    with pytest.raises(CamwallError, match="fp16 needs a GPU"):
+        fit(make_model(data), data, Recipe(batch=8, precision="fp16"), progress=False)
+    with pytest.raises(CamwallError, match="uint8"):
+        ArraySource(torch.zeros(2, 1, 28, 28), torch.zeros(2))
+    with pytest.raises(CamwallError, match="no study 'mnist'"):
+        train_study("mnist")
+    with pytest.raises(CamwallError, match="no 'learning_rate'"):
+        train_study("digits", learning_rate=1)
+    with pytest.raises(CamwallError, match="reads no folder"):
+        train_study("digits", data="somewhere")
+    with pytest.raises(CamwallError, match="reads a folder"):
+        train_study("imagenet")

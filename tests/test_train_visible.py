@@ -1,0 +1,71 @@
+"""Training the visible part is training the masked network."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from training import make_data, make_model
+
+from camwall import certify
+from camwall.errors import BlindnessError
+from camwall.train import Recipe, fit, visible_part
+
+
+def test_the_visible_part_takes_the_same_path_as_masked_training():
+    """Float64, 50 steps with momentum, weight decay and dropout: all weights equal to 1e-10."""
+    data = make_data(80)
+    recipe = Recipe(epochs=10, batch=16, lr=0.05, weight_decay=1e-2, lr_step=4, dropout=0.3)
+    finals = []
+    for visible_only in (True, False):
+        model = make_model(data).double()
+        certify(model)
+        start = model.cells().detach().clone()
+        run = fit(model, data, replace(recipe, visible_only=visible_only), progress=False)
+        assert len(run.certificates) == 2  # fit certified it before and after
+        certify(run.model)
+        assert (run.model.cells() - start).abs().max() > 1e-2  # it did learn
+        finals.append(run.model.state_dict())
+    assert len(data.train) // recipe.batch * recipe.epochs == 50
+    for name, value in finals[0].items():
+        torch.testing.assert_close(value, finals[1][name], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_visible_part_gives_the_same_scores(masked):
+    """In float64 the part's scores are the model's, for the masked network and the baseline."""
+    model = make_model(make_data(), masked).double().eval()
+    part = visible_part(model).eval()
+    images = torch.rand(3, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(part(images), model(images), rtol=0, atol=1e-12)
+    assert part.rows == (model.wall.row if masked else 28)
+    assert part.dense.weight.numel() == model.cells()[:, :, : model.read_rows].numel()
+
+
+def test_the_paper_network_keeps_73_of_205_million_weights():
+    """Of VGG16's 224 rows and 14 map rows, the part reads 170 and 5."""
+    from camwall import masked_vgg16
+
+    with torch.device("meta"):
+        model = masked_vgg16()
+        part = visible_part(model)
+    assert part.rows == 170
+    assert model.cells().numel() == 205_520_896
+    assert part.dense.weight.numel() == 73_400_320
+
+
+def test_expanding_restores_the_wall():
+    """After expand the full layout holds the part's weights, zeros behind the wall, and certifies;
+    a weight put behind the wall breaks the certificate."""
+    model = make_model(make_data()).double().eval()
+    part = visible_part(model)
+    with torch.no_grad():
+        part.dense.weight.normal_()
+        model.cells().normal_()
+    assert part.expand() is model
+    images = torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    torch.testing.assert_close(part.eval()(images), model(images))
+    certify(model)
+    with torch.no_grad():
+        model.cells()[0, 0, -1, 0] = 1
+    with pytest.raises(BlindnessError, match="hole"):
+        certify(model)
