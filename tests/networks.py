@@ -31,7 +31,7 @@ def randomise(model: nn.Module, seed: int) -> None:
 
 
 def vgg_like(seed: int = 0, *, masked: bool = True) -> MaskedModel:
-    """Convolutions and poolings to 10 maps of 8×8, two dense layers, the first masked below row 3."""
+    """Convolutions and poolings to 10 maps of 8×8, two dense layers, the first masked."""
     features = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1),
         nn.ReLU(inplace=True),
@@ -43,7 +43,11 @@ def vgg_like(seed: int = 0, *, masked: bool = True) -> MaskedModel:
         nn.ReLU(inplace=True),
     )
     head = nn.Sequential(
-        nn.Flatten(), nn.Linear(640, 16), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(16, CLASSES)
+        nn.Flatten(),
+        nn.Linear(640, 16),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(16, CLASSES),
     )
     randomise(nn.ModuleList([features, head]), seed)
     return MaskedModel(features, head, (10, 8, 8), SIZE, 3, PLAIN, masked=masked).eval()

@@ -1,4 +1,4 @@
-"""The saliency methods once more, from their papers' equations: slow, in float64, position by position.
+"""The saliency methods once more, from their papers' equations: slowly, in float64.
 
 Nothing of camwall's engine is used: the whole image goes through the whole network, and every sum
 is a loop or one line of numpy. Where the package grad-cam adds a constant, its oracle adds it too.
@@ -39,7 +39,9 @@ def combine(weights: list[float], maps: Array) -> Array:
     return total
 
 
-def of_gradient(rule: Callable[[Array, Array], Array]) -> Callable[[WalledModel, Tensor, int], Array]:
+def of_gradient(
+    rule: Callable[[Array, Array], Array],
+) -> Callable[[WalledModel, Tensor, int], Array]:
     """A rule on (maps, gradient) as an oracle on (model, image, unit)."""
     return lambda model, image, unit: rule(*maps_and_gradient(model, image, unit))
 
@@ -73,10 +75,7 @@ def hirescam(maps: Array, gradient: Array) -> Array:
     """Draelos and Carin 2020, equation 4."""
     _, height, width = maps.shape
     return np.array(
-        [
-            [sum(gradient[:, i, j] * maps[:, i, j]) for j in range(width)]
-            for i in range(height)
-        ]
+        [[sum(gradient[:, i, j] * maps[:, i, j]) for j in range(width)] for i in range(height)]
     )
 
 
@@ -95,13 +94,20 @@ def elementwise(maps: Array, gradient: Array) -> Array:
 
 
 def first_component(values: Array) -> Array:
-    """Projection on the first right singular vector of the centred [hw, V] matrix, LAPACK's sign."""
+    """The centred [hw, V] matrix on its first right singular vector, with LAPACK's sign."""
     channels, height, width = values.shape
     matrix = np.array([values[:, i, j] for i in range(height) for j in range(width)])
     for v in range(channels):
         matrix[:, v] -= matrix[:, v].sum() / len(matrix)
     axis = np.linalg.svd(matrix, full_matrices=True)[2][0]
     return (matrix @ axis).reshape(height, width)
+
+
+def uncentred(maps: Array) -> Array:
+    """Muhammad and Yeasin 2020, equations 5 and 6: activations on their first singular vector."""
+    matrix = maps.reshape(len(maps), -1).T
+    line = (matrix @ np.linalg.svd(matrix)[2][0]).reshape(maps.shape[1:])
+    return line if line.sum() > 0 else -line  # of one sign, by Perron and Frobenius
 
 
 def ablationcam(model: WalledModel, image: Tensor, unit: int, *, absolute: bool = False) -> Array:
@@ -158,7 +164,7 @@ def scorecam(model: WalledModel, image: Tensor, unit: int, *, align_corners: boo
 def opticam(
     model: WalledModel, image: Tensor, unit: int, *, steps: int = 50, rate: float = 0.1
 ) -> Array:
-    """Zhang et al. 2024, one image alone, with Adam written out (Kingma and Ba 2015, algorithm 1)."""
+    """Zhang et al. 2024, one image alone; Adam written out (Kingma and Ba 2015, algorithm 1)."""
     with torch.no_grad():
         maps = np.maximum(model.features(image[None])[0].numpy(), 0)
     rows, columns = image.shape[1:]
@@ -201,6 +207,7 @@ ORACLES: dict[str, Oracle] = {
     "EigenCAM (corrected)": of_gradient(
         lambda b, _: max(first_component(b), -first_component(b), key=np.max)
     ),
+    "EigenCAM (paper)": of_gradient(lambda b, _: uncentred(b)),
     "AblationCAM": ablationcam,
     "AblationCAM (absolute)": lambda m, x, c: ablationcam(m, x, c, absolute=True),
     "ScoreCAM": scorecam,

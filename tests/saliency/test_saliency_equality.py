@@ -4,11 +4,11 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from tests.networks import NETWORKS, images
 
 from camwall import METHODS, explain
 from camwall.config import quick
 from camwall.saliency import explain_each
+from tests.networks import NETWORKS, images
 
 SEEDS = range(2 if quick() else 6)
 SHARED = [name for name, m in METHODS.items() if m.raw is not None and m.package is not None]

@@ -132,6 +132,15 @@ class MaskedModel(WalledModel):
         self.masked = masked
         self.apply_wall()
 
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images of another shape than the first dense layer was made for."""
+        super().check_images(images)
+        if images.shape[3] != self.preprocessing.crop:
+            raise CamwallError(
+                f"this model takes images of shape [N, {images.shape[1]}, {images.shape[2]}, "
+                f"{self.preprocessing.crop}], not {list(images.shape)}"
+            )
+
     @property
     def read_rows(self) -> int:
         """Map rows the head reads: the visible ones, or all of the baseline's."""

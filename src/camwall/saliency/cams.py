@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from camwall.saliency.components import first_component
+from camwall.saliency.principal import first_component
 from camwall.saliency.registry import Mechanism, Method, register
 
 _SPACE = (2, 3)

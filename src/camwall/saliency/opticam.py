@@ -59,7 +59,7 @@ def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
     Method
         To be given to `explain` or `check`; ``METHODS["Opti-CAM"]`` has the authors' settings.
     """
-    if steps < 1 or rate <= 0:
+    if steps < 1 or not rate > 0:
         raise CamwallError(f"Opti-CAM needs steps ≥ 1 and rate > 0, not {steps}, {rate}")
     default = (steps, rate) == (STEPS, RATE)
     return Method(

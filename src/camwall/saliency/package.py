@@ -14,14 +14,31 @@ from camwall._torch import evaluating, finite
 from camwall.errors import CamwallError
 from camwall.models import WalledModel
 from camwall.saliency.registry import Mechanism, Method, register
-from camwall.saliency.shared import Target, as_target
+from camwall.saliency.shared import Target, as_target, check_images
+
+
+class _Exposed(nn.Module):
+    """A walled model's two parts around a layer of its own, for the package to hook and replace.
+
+    The package leaves hooks and an ablated layer behind where the model fails on the way; here
+    they die with this module, and the model itself never has them.
+    """
+
+    def __init__(self, model: WalledModel) -> None:
+        super().__init__()
+        self.features, self.layer, self.head = model.features, nn.Identity(), model.head
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.features(images)
+        if not maps.requires_grad:  # every parameter is frozen
+            maps = maps.detach().requires_grad_()
+        return self.head(self.layer(maps))
 
 
 @contextmanager
 def _as_found(model: nn.Module) -> Iterator[None]:
-    """Give a model back what grad-cam takes: modes, gradients, an ablated layer; and be quiet."""
+    """Give a model its modes and gradients back, and keep the package's progress bars quiet."""
     gradients = [(p, p.grad) for p in model.parameters()]
-    layer = model.target_layer
     silent = SimpleNamespace(tqdm=lambda iterable: iterable)
     for parameter, _ in gradients:
         parameter.grad = None
@@ -33,7 +50,6 @@ def _as_found(model: nn.Module) -> Iterator[None]:
         ):
             yield
     finally:
-        model.target_layer = layer
         for parameter, gradient in gradients:
             parameter.grad = gradient
 
@@ -46,20 +62,22 @@ def explain_with_package(
     Raises
     ------
     CamwallError
-        A method the package does not have.
+        A method the package does not have; images, targets or scores that are none.
     """
     if method.package is None:
         raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
+    check_images(model, images)
     with torch.no_grad(), evaluating(model):
         scores = finite(model(images))
     targets = [ClassifierOutputTarget(int(t)) for t in as_target(target, scores)]
-    cls = getattr(pytorch_grad_cam, method.package)
+    exposed = _Exposed(model)
     with _as_found(model), torch.enable_grad():
-        cam = cls(model, [model.target_layer])
+        cam = getattr(pytorch_grad_cam, method.package)(exposed, [exposed.layer])
         try:
             maps = cam(images.detach(), targets)
         finally:
-            getattr(cam, "base_cam", cam).activations_and_grads.release()
+            # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
+            cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
     return torch.from_numpy(maps).to(images)
 
 

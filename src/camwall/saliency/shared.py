@@ -24,7 +24,10 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
     count, classes = scores.shape
     if target is None:
         return scores.argmax(dim=1)
-    indices = torch.as_tensor(target, device=scores.device)
+    try:
+        indices = torch.as_tensor(target, device=scores.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise CamwallError(f"a target is a class index, not {target!r}") from None
     if indices.dtype.is_floating_point or indices.dtype == torch.bool:
         raise CamwallError(f"a target is a class index, not {target!r}")
     indices = indices.long().expand(count) if indices.ndim == 0 else indices.long()
@@ -36,6 +39,25 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
             f"target {int(outside[0])} is not one of the model's classes 0 to {classes - 1}"
         )
     return indices
+
+
+def check_images(model: WalledModel, images: Tensor) -> None:
+    """Refuse images that the model cannot take, before anything is computed.
+
+    Raises
+    ------
+    CamwallError
+        No images, or images of another shape or type than the model's.
+    """
+    model.check_images(images)
+    if not len(images):
+        raise CamwallError("no images to explain: the batch is empty")
+    wanted = next(model.parameters()).dtype
+    if images.dtype != wanted and not torch.is_autocast_enabled(images.device.type):
+        raise CamwallError(
+            f"the images are {images.dtype}, the model is {wanted}: convert one of them, "
+            "images.to(...) or model.to(...)"
+        )
 
 
 class Pass:
@@ -77,9 +99,7 @@ class Pass:
     ) -> None:
         if chunk < 1:
             raise CamwallError(f"chunk must be at least 1, not {chunk}")
-        model.check_images(images)
-        if not len(images):
-            raise CamwallError("no images to explain")
+        check_images(model, images)
         self.model, self.images = model, images
         self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
         self.rows = model.read_rows if visible_only else model.wall.map_rows

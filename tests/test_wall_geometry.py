@@ -1,0 +1,182 @@
+"""Receptive fields and bleed against brute force."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from camwall import CamwallError, Wall, masked_vgg16
+from camwall.config import quick
+from camwall.wall import needed_rows, reachable_rows
+
+EXAMPLES = 60 if quick() else 400
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> nn.Module:
+    """A convolution, pooling or element-wise layer; windows 1 column wide."""
+    kind = draw(st.sampled_from(["conv", "max", "average", "relu", "adaptive"]))
+    kernel = draw(st.integers(1, 4))
+    stride = draw(st.integers(1, 3))
+    if kind == "conv":
+        dilation = draw(st.integers(1, 3))
+        padding = draw(st.one_of(st.integers(0, 4), st.sampled_from(["valid", "same"])))
+        if padding == "same":
+            stride = 1
+        padding = padding if isinstance(padding, str) else (padding, 0)
+        return nn.Conv2d(1, 1, (kernel, 1), (stride, 1), padding, (dilation, 1), bias=False)
+    padding = draw(st.integers(0, kernel // 2))
+    ceil_mode = draw(st.booleans())
+    if kind == "max":
+        dilation = draw(st.integers(1, 2))
+        return nn.MaxPool2d(
+            (kernel, 1), (stride, 1), (padding, 0), (dilation, 1), ceil_mode=ceil_mode
+        )
+    if kind == "average":
+        return nn.AvgPool2d((kernel, 1), (stride, 1), (padding, 0), ceil_mode)
+    if kind == "adaptive":
+        return nn.AdaptiveAvgPool2d((draw(st.integers(1, 9)), None))
+    return nn.ReLU()
+
+
+def linear(layer: nn.Module) -> nn.Module:
+    """The layer with each output the plain sum of what its window reads: no value can hide."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.ones_(layer.weight)
+        return layer
+    if isinstance(layer, nn.ReLU):
+        return nn.Identity()
+    return layer
+
+
+def reads(stack: list[nn.Module], rows: int, visible: int) -> np.ndarray:
+    """Which of ``rows`` input rows change the first ``visible`` output rows, one bump at a time.
+
+    A bump of one row is followed layer by layer as an indicator of all the values it touches.
+    """
+    touched = torch.eye(rows).view(rows, 1, rows, 1)
+    with torch.no_grad():
+        for layer in stack:
+            touched = (linear(layer)(touched) > 0).float()
+    return touched[:, 0, :visible, 0].any(dim=1).numpy()
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.lists(layers(), min_size=1, max_size=5), st.integers(1, 40), st.data())
+def test_reachable_rows_are_those_a_bump_shows(
+    stack: list[nn.Module], rows: int, data: st.DataObject
+) -> None:
+    """Row by row, over random stacks of layers, as torch itself runs them."""
+    try:
+        with torch.no_grad():
+            out = nn.Sequential(*stack)(torch.zeros(1, 1, rows, 1)).shape[2]
+    except RuntimeError:
+        with pytest.raises(CamwallError):
+            needed_rows(stack, rows, 1)
+        return
+    assume(out > 0)
+    visible = data.draw(st.integers(1, out))
+    expected = reads(stack, rows, visible)
+    np.testing.assert_array_equal(reachable_rows(nn.Sequential(*stack), rows, visible), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(st.lists(layers(), min_size=1, max_size=4), st.integers(4, 30), st.data())
+def test_rows_that_cannot_reach_have_no_gradient(
+    stack: list[nn.Module], rows: int, data: st.DataObject
+) -> None:
+    """With random weights and images, autograd finds exactly 0 outside the reachable rows."""
+    image = torch.randn(1, 1, rows, 1, generator=torch.Generator().manual_seed(rows))
+    image.requires_grad_()
+    try:
+        out = nn.Sequential(*stack)(image)
+    except RuntimeError:
+        assume(False)
+    visible = data.draw(st.integers(1, out.shape[2]))
+    (gradient,) = torch.autograd.grad(out[:, :, :visible].sum(), image)
+    seen = (gradient[0, 0, :, 0] != 0).numpy()
+    assert not (seen & ~reachable_rows(stack, rows, visible)).any()
+
+
+def test_the_papers_wall_follows_from_its_layers() -> None:
+    """Row 4 of the VGG16's 14×14 map depends on image rows 0–169: 54 of 224 rows are hidden."""
+    with torch.device("meta"):  # its layers without their weights
+        model = masked_vgg16(classes=2)
+    assert model.wall == Wall(image_rows=224, hidden_rows=54, map_rows=14, visible_map_rows=5)
+    assert model.wall.row == 170
+    assert reachable_rows(model.features, 224, 5).tolist() == [True] * 170 + [False] * 54
+    # By hand, from the last map back: a 3×3 convolution adds a row, a pooling doubles them.
+    last = 4
+    for layer in reversed(list(model.features)):
+        if isinstance(layer, nn.Conv2d):
+            last += 1
+        elif isinstance(layer, nn.MaxPool2d):
+            last = 2 * last + 1
+    assert last == 169
+
+
+def test_nested_stacks_and_gaps() -> None:
+    """A stride that jumps over rows leaves them unread."""
+    stack = nn.Sequential(nn.Sequential(nn.Conv2d(1, 1, 1, stride=3)), nn.Sequential(nn.ReLU()))
+    assert reachable_rows(stack, 8, 2).tolist() == [True, False, False, True] + [False] * 4
+
+
+@pytest.mark.parametrize(
+    ("stack", "match"),
+    [
+        (nn.Sequential(nn.Linear(2, 2)), "receptive fields of a Linear are not known"),
+        (nn.Sequential(nn.LSTM(2, 2)), "wall the network with build_wall"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), "use padding_mode='zeros'"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "use padding_mode='zeros'"),
+        (nn.Conv2d(1, 1, 9), "4 rows are too few for Conv2d"),
+    ],
+)
+def test_layers_whose_rows_are_not_known_are_refused(stack: nn.Module, match: str) -> None:
+    """One clear line; also for a subclass, which may read other rows than its parent."""
+    with pytest.raises(CamwallError, match=match):
+        reachable_rows(stack, 4, 1)
+
+
+def test_a_subclass_is_not_taken_for_its_parent() -> None:
+    """EfficientNet's same-padding convolution pads in a way its attributes do not tell."""
+
+    class Same(nn.Conv2d):
+        pass
+
+    with pytest.raises(CamwallError, match="of a Same are not known"):
+        reachable_rows(Same(1, 1, 3), 8, 1)
+
+
+@pytest.mark.parametrize("visible", [0, 5, -1])
+def test_visible_rows_that_the_map_does_not_have(visible: int) -> None:
+    """The number of rows of the last map is said."""
+    with pytest.raises(CamwallError, match="the last map has 4 rows"):
+        reachable_rows(nn.MaxPool2d(2), 8, visible)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(2, 60), st.integers(1, 8), st.data())
+def test_bleed_rows_are_those_that_interpolation_fills(
+    map_rows: int, scale: int, data: st.DataObject
+) -> None:
+    """Upsampling an indicator of the visible map rows, as torch does it."""
+    image_rows = map_rows * scale + data.draw(st.integers(0, map_rows - 1))
+    visible = data.draw(st.integers(1, map_rows - 1))
+    hidden = data.draw(st.integers(1, image_rows - 1))
+    wall = Wall(image_rows, hidden, map_rows, visible)
+    indicator = (torch.arange(map_rows) < visible).double().view(1, 1, map_rows, 1)
+    large = F.interpolate(indicator, (image_rows, 1), mode="bilinear", align_corners=False)
+    touched = np.flatnonzero(large[0, 0, :, 0].numpy() > 1e-12)
+    assert wall.bleed_rows == max(0, int(touched[-1]) + 1 - wall.row)
+
+
+@pytest.mark.parametrize("fields", [(4, 0, 2, 1), (4, 4, 2, 1), (4, -1, 2, 1), (4, 2, 2, 2)])
+def test_impossible_walls(fields: tuple[int, int, int, int]) -> None:
+    """A wall has rows on both sides, of image and map."""
+    with pytest.raises(CamwallError, match="a wall (hides|leaves) between 1 and"):
+        Wall(*fields)
