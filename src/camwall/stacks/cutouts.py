@@ -1,7 +1,7 @@
 """STACK-OPEN: cut-out animal photographs in painted scenes, in variants of what the wall hides."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +12,9 @@ from PIL import Image
 
 from camwall import data
 from camwall.errors import CamwallError
-from camwall.stacks import compose, store
+from camwall.stacks import choices, compose, store
 from camwall.stacks import texture as tx
+from camwall.stacks.choices import least_used
 from camwall.stacks.scenes import SCENES
 from camwall.stacks.store import SIDE, Painted, Row, Stacks
 from camwall.stacks.texture import Random
@@ -74,9 +75,9 @@ def open(
     DataUnavailable
         If the stamps cannot be had.
     """
-    store.check_count(n)
-    store.check_row(row, _LEAST_ROWS)
-    store.check_choice("variant", hidden, (*VARIANTS, "all"))
+    choices.check_count(n)
+    choices.check_row(row, _LEAST_ROWS)
+    choices.check_choice("variant", hidden, (*VARIANTS, "all"))
     variants = VARIANTS if hidden == "all" else (hidden,)
 
     def stacks() -> Iterator[Painted]:
@@ -117,11 +118,11 @@ def _plan(labels: list[Label], number: int, seed: int) -> list[_Group]:
     groups: list[_Group] = []
     while len(groups) < number:
         for imagenet in rng.permutation(sorted(classes)):
-            visible = _least_used(rng, classes[int(imagenet)], shown)
+            visible = least_used(rng, classes[int(imagenet)], shown)
             scene = str(rng.choice(labels[visible]["scenes"]))
             kin, strangers = _who_else(labels, visible, scene)
-            same = _least_used(rng, kin, hid) if kin else visible
-            groups.append(_Group(scene, visible, same, _least_used(rng, strangers, hid)))
+            same = least_used(rng, kin, hid) if kin else visible
+            groups.append(_Group(scene, visible, same, least_used(rng, strangers, hid)))
     return groups[:number]
 
 
@@ -143,15 +144,6 @@ def _who_else(labels: list[Label], visible: int, scene: str) -> tuple[list[int],
         elif not same_class:
             strangers.append(index)
     return twins or kin, strangers
-
-
-def _least_used(rng: Random, candidates: Iterable[int], used: Counter[int]) -> int:
-    """One of the candidates that were used least so far, now used once more."""
-    ordered = sorted(int(candidate) for candidate in candidates)
-    fewest = min(used[candidate] for candidate in ordered)
-    chosen = int(rng.choice([candidate for candidate in ordered if used[candidate] == fewest]))
-    used[chosen] += 1
-    return chosen
 
 
 class _Painter:
@@ -237,13 +229,13 @@ class _Painter:
             ("hidden", hidden, box),
         ):
             shows: Label = {} if index is None else self.labels[index]
-            imagenet = shows.get("imagenet", pd.NA)
-            row |= {
-                f"{half}_source": shows.get("file"),
-                f"{half}_sha256": shows.get("sha256"),
-                f"{half}_species": shows.get("species"),
-                f"{half}_index": imagenet,
-                f"{half}_name": None if pd.isna(imagenet) else store.class_name(int(imagenet)),
-                f"{half}_box": None if place is None else " ".join(map(str, place)),
-            }
+            imagenet = shows.get("imagenet")
+            row |= store.describe(
+                half,
+                None if pd.isna(imagenet) else int(imagenet),
+                shows.get("file"),
+                shows.get("sha256"),
+                species=shows.get("species"),
+                box=None if place is None else " ".join(map(str, place)),
+            )
         return compose.grain(picture, self._stream("grain")), row

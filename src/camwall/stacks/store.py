@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -105,31 +105,24 @@ def sha256(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def check_count(n: int) -> None:
-    """Refuse a number of stacks below 1."""
-    if n < 1:
-        raise CamwallError(f"n must be at least 1, not {n}.")
-
-
-def check_row(row: int, least: int) -> None:
-    """Refuse a wall that leaves fewer than ``least`` rows on one side of the image."""
-    if not least <= row <= SIDE - least:
-        raise CamwallError(
-            f"the wall at row {row} leaves no room for two animals in an image of {SIDE} rows: "
-            f"take a row between {least} and {SIDE - least}."
-        )
-
-
-def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that is not among the known ones."""
-    if value not in known:
-        raise CamwallError(f"unknown {name} {value!r}: take one of {', '.join(known)}.")
-
-
 @cache
 def class_name(index: int) -> str:
     """The name of an ImageNet class."""
     return str(data.imagenet_classes()["name"][index])
+
+
+def describe(
+    half: str, imagenet: int | None, source: str | None, checksum: str | None, **more: Any
+) -> "Row":
+    """What the manifest says of the ``visible`` or the ``hidden`` half."""
+    entries = {
+        "source": source,
+        "sha256": checksum,
+        "index": imagenet,
+        "name": None if imagenet is None else class_name(imagenet),
+        **more,
+    }
+    return {f"{half}_{name}": value for name, value in entries.items()}
 
 
 Row = dict[str, Any]
@@ -188,9 +181,11 @@ def build(
         runs.write_csv(new / _TABLE, pd.DataFrame(rows))
         info = runs.manifest(parameters, seed, builder=builder, pixels_sha256=pixels.hexdigest())
         runs.write_json(new / _INFO, info)
-        if folder.exists():
-            folder.rmdir()
-        new.rename(folder)
+        try:
+            # Replaces an empty folder; fails if another process has filled it since.
+            new.replace(folder)
+        except OSError:
+            return _left_there(folder, wanted)
     return load(folder)
 
 

@@ -1,0 +1,207 @@
+"""STACK-MIX: two photographs of an ImageNet-style folder, one above the wall and one below."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from camwall import data
+from camwall.errors import CamwallError
+from camwall.stacks import choices, store
+from camwall.stacks.store import IMAGE_SUFFIXES, SIDE, Painted, Row, Stacks
+
+VARIANTS = ("same", "other")
+"""What stands behind the wall: an animal of the same class, or of another."""
+
+EDITION = 1
+"""Raised whenever the same seed gives other pixels than before."""
+
+_LEAST_ROWS = 16
+# Where the kept rows lie in what the crop leaves over; animals hold their heads above the middle.
+_HEIGHT = 0.4
+
+Classes = dict[int, list[Path]]
+"""ImageNet index of each animal class found, with its photographs."""
+
+
+def mix(
+    folder: str | Path,
+    root: str | Path,
+    n: int = 100,
+    seed: int = 0,
+    hidden: str = "other",
+    row: int = 170,
+    progress: bool = True,
+) -> Stacks:
+    """Build STACK-MIX from any ImageNet-style folder, in the manner of CutMix (Yun et al. 2019).
+
+    CutMix puts a rectangle of one photograph in place of the same rectangle of another. Here the
+    rectangle is all that lies below the wall. Cut from where it is, it would show the ground under
+    the hidden animal, and the visible animal would lose its legs to it; so each photograph is
+    first scaled to cover its own side of the wall, keeping its proportions, and cropped to it (at
+    mid-width, and a little above mid-height). Every pixel comes from a photograph.
+
+    Parameters
+    ----------
+    folder
+        Where to write; :func:`camwall.stacks.store.build` says what may lie there.
+    root
+        Folder with one subfolder a class, named by its WordNet id (``n02119022``), below it or
+        below its ``val`` or ``train``. Classes that are no animals are left out.
+    n
+        Number of stacks.
+    seed
+        Determines every choice.
+    hidden
+        ``"same"``: another photograph of the same class; ``"other"``: one of another class;
+        ``"all"``: each visible half with the one, then with the other.
+    row
+        First hidden row of the 224; 170 is the paper's VGG16.
+    progress
+        Show a bar on stderr.
+
+    Returns
+    -------
+    Stacks
+
+    Raises
+    ------
+    CamwallError
+        If a parameter is out of range, the folder has no animal classes or too few photographs of
+        them, or a photograph cannot be read.
+
+    Notes
+    -----
+    **Departs from the paper**, whose choice of photographs and of what is cut from them is not
+    published; its 100 images are read by :func:`camwall.stacks.from_folder`.
+    """
+    choices.check_count(n)
+    choices.check_row(row, _LEAST_ROWS)
+    choices.check_choice("variant", hidden, (*VARIANTS, "all"))
+    root, variants = Path(root), VARIANTS if hidden == "all" else (hidden,)
+    classes = animal_classes(root)
+    usable = _usable(classes, variants, root)
+    names = "\n".join(str(p.relative_to(root)) for c in sorted(classes) for p in classes[c])
+    parameters = {
+        "n": n,
+        "hidden": hidden,
+        "row": row,
+        "edition": EDITION,
+        "source": root.resolve().name,
+        "source_files": hashlib.sha256(names.encode()).hexdigest(),
+    }
+
+    def stacks() -> Iterator[Painted]:
+        groups, hid = -(-n // len(variants)), Counter[int]()
+        for index, (label, visible) in enumerate(_visible(usable, groups, seed)):
+            for variant in variants[: n - index * len(variants)]:
+                rng = np.random.default_rng([seed, 1, index, VARIANTS.index(variant)])
+                below, hidden_label = _below(rng, variant, classes, label, visible, hid)
+                row_entry: Row = {"variant": variant, "group": index, "row": row}
+                for half, imagenet, path in (
+                    ("visible", label, visible),
+                    ("hidden", hidden_label, below),
+                ):
+                    row_entry |= store.describe(
+                        half, imagenet, path.relative_to(root).as_posix(), store.sha256(path)
+                    )
+                yield halves(visible, below, row), row_entry
+
+    return store.build(folder, "mix", parameters, seed, stacks, n, progress)
+
+
+def animal_classes(root: str | Path) -> Classes:
+    """Find the animal classes of an ImageNet-style folder and their photographs.
+
+    Raises
+    ------
+    CamwallError
+        If there is no such folder, it has no subfolder named by a WordNet id, or none of an animal.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise CamwallError(f"no folder {root}.")
+    table = data.imagenet_classes().set_index("wnid")
+    for base in (root, root / "val", root / "train"):
+        found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in table.index]
+        if found:
+            break
+    else:
+        raise CamwallError(
+            f"{root} has no class subfolders: it needs one a class, named like n02119022, with the "
+            "photographs in it."
+        )
+    classes = {
+        int(table.at[p.name, "index"]): sorted(
+            f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES
+        )
+        for p in found
+        if table.at[p.name, "animal"]
+    }
+    classes = {label: files for label, files in classes.items() if files}
+    if not classes:
+        raise CamwallError(
+            f"none of the {len(found)} classes in {root} has photographs of animals."
+        )
+    return classes
+
+
+def _usable(classes: Classes, variants: tuple[str, ...], root: Path) -> Classes:
+    """The classes that can stand above the wall: those with a partner for each variant."""
+    if "other" in variants and len(classes) < 2:
+        raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
+    least = 2 if "same" in variants else 1
+    usable = {label: files for label, files in classes.items() if len(files) >= least}
+    if not usable:
+        raise CamwallError(
+            f"a hidden animal of the same class needs two photographs of it, and none of the "
+            f"{len(classes)} animal classes in {root} has two: take hidden='other'."
+        )
+    return usable
+
+
+def _visible(classes: Classes, number: int, seed: int) -> Iterator[tuple[int, Path]]:
+    """Classes and photographs above the wall: each class once before any comes again."""
+    rng = np.random.default_rng([seed, 0])
+    given = 0
+    while True:
+        for label in rng.permutation(sorted(classes)):
+            if given == number:
+                return
+            files = classes[int(label)]
+            yield int(label), files[int(rng.integers(len(files)))]
+            given += 1
+
+
+def _below(
+    rng: np.random.Generator,
+    variant: str,
+    classes: Classes,
+    label: int,
+    visible: Path,
+    hid: Counter[int],
+) -> tuple[Path, int]:
+    """The photograph behind the wall and its class; ``hid`` counts the classes that hid so far."""
+    if variant == "other":
+        label = choices.least_used(rng, set(classes) - {label}, hid)
+    files = [path for path in classes[label] if path != visible]
+    return files[int(rng.integers(len(files)))], label
+
+
+def halves(visible: str | Path, hidden: str | Path, row: int) -> Image.Image:
+    """One photograph in the rows above ``row``, the other in those from ``row`` on."""
+    image = Image.new("RGB", (SIDE, SIDE))
+    image.paste(_cover(visible, row), (0, 0))
+    image.paste(_cover(hidden, SIDE - row), (0, row))
+    return image
+
+
+def _cover(path: str | Path, rows: int) -> Image.Image:
+    """The photograph scaled to cover 224 columns and ``rows`` rows, and cropped to them."""
+    photograph = store.read_image(path).convert("RGB")
+    return ImageOps.fit(
+        photograph, (SIDE, rows), Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT)
+    )
