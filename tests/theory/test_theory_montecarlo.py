@@ -253,8 +253,10 @@ def test_second_moment_needs_no_gaussian_law():
 
 def test_uniform_weights_have_the_standard_deviation_tau():
     """The uniform law's bound is √3 τ, and its variance τ²."""
-    (networks,) = theory.draw_networks(
-        SETTING, picture(), filters=8, tau=TAU, networks=400, seed=6, weights="uniform"
+    networks = next(
+        theory.draw_networks(
+            SETTING, picture(), filters=8, tau=TAU, networks=400, seed=6, weights="uniform"
+        )
     )
     drawn = networks.layers[0][networks.layers[0] != 0]
     assert drawn.abs().max() <= 3**0.5 * TAU

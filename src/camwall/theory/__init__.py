@@ -54,6 +54,7 @@ from camwall.theory.montecarlo import (
 )
 from camwall.theory.predict import WEIGHT_LAWS, mean_leak, predicted_maps, principal_projection
 from camwall.theory.setting import Setting, energy_leak
+from camwall.theory.table import montecarlo_rows
 
 __all__ = [
     "WEIGHT_LAWS",
@@ -82,6 +83,7 @@ __all__ = [
     "gradcampp_positive",
     "map_leak",
     "mean_leak",
+    "montecarlo_rows",
     "predicted_maps",
     "principal_projection",
     "simulate_gradcam",
