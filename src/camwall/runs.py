@@ -28,6 +28,7 @@ from camwall.errors import CamwallError
 PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "grad-cam")
 """The packages whose versions a manifest records, where they are installed."""
 
+_ROOT = Path(__file__).resolve().parents[2]
 _INJECTED = "# Parameters"  # the first line of the cell that papermill writes
 
 
@@ -106,14 +107,29 @@ def versions() -> dict[str, str]:
     return found
 
 
+def recorded(name: str) -> Path:
+    """A file of a finished run, ``results/<name>`` of the source tree this package runs from.
+
+    Raises
+    ------
+    CamwallError
+        If it is not there: no such run is recorded, or the package runs without its source tree.
+    """
+    path = _ROOT / "results" / name
+    if not path.is_file():
+        raise CamwallError(
+            f"no recorded run results/{name}: run the chapters from a clone of camwall"
+        )
+    return path
+
+
 def git_commit() -> str | None:
     """The commit of the source tree this package runs from (``+dirty`` if edited), None if none."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    if not (_ROOT / ".git").exists():
         return None
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("+dirty" if _git(root, "status", "--porcelain", "-uno") else "")
+        commit = _git(_ROOT, "rev-parse", "HEAD")
+        return commit + ("+dirty" if _git(_ROOT, "status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
