@@ -352,3 +352,51 @@ def test_coverage_needs_two_draws_a_batch():
     """Fewer draws than two a batch have no interval."""
     with pytest.raises(CamwallError, match="too few"):
         theory.coverage(torch.zeros(10), 0.0, batches=6)
+
+
+def test_join_puts_the_chunks_together_in_order():
+    """Joined, the chunks' networks follow each other, every part of them."""
+    args = {"filters": 64, "tau": TAU, "networks": 60, "seed": 7, "head_widths": (3,)}
+    chunks = list(theory.draw_networks(SETTING, picture(), **args))
+    joined = theory.Networks.join(chunks)
+    assert len(chunks) > 1
+    assert torch.equal(joined.scores, torch.cat([chunk.scores for chunk in chunks]))
+    assert torch.equal(joined.layers[1][-1], chunks[-1].layers[1][-1])
+    assert torch.equal(joined.maps[0], chunks[0].maps[0])
+    assert joined.gradients.shape == joined.maps.shape
+
+
+def test_errors_from_without_spread():
+    """An estimate without spread is 0 errors from its own value and infinitely far from others."""
+    estimate = theory.Estimate(0.0, 0.0)
+    assert estimate.errors_from(0.0) == 0
+    assert estimate.errors_from(1.0) == float("inf")
+
+
+def test_rows_of_the_table_hold_what_they_say():
+    """A row for each case, exact values of the closed forms, distances in standard errors."""
+    rows = list(
+        theory.montecarlo_rows(
+            SETTING,
+            picture(),
+            filters=[2, 3],
+            walls=[1, 2],
+            places=[PLACE, (6, 1)],
+            tau=TAU,
+            networks=2_000,
+            seeds=[0, 1],
+            batches=20,
+        )
+    )
+    assert len(rows) == 16
+    row = rows[-1]
+    assert (row["filters"], row["seed"], row["visible_rows"]) == (3, 1, 2)
+    assert (row["row"], row["column"]) == (6, 1)
+    args = law_arguments(3, 2, (6, 1))
+    assert row["mean_exact"] == pytest.approx(theory.gradcam_mean(**args))
+    assert row["second_moment_exact"] == pytest.approx(theory.gradcam_second_moment(**args))
+    z = (row["mean"] - row["mean_exact"]) / row["mean_se"]
+    assert row["mean_z"] == pytest.approx(z)
+    assert row["intervals"] == 20
+    assert 10 < row["holding"] <= 20
+    assert row["bound"] < 0

@@ -99,8 +99,8 @@ def law_panels(
 
     Parameters
     ----------
-    curves : name of the varying column → table with that column and ``exact``, ``bound``, ``lower``
-        (NaN where it is not stated), ``mean``, ``se``.
+    curves : name of the varying column → rows of :func:`camwall.theory.montecarlo_rows`; ``bound``
+        is NaN where it is not stated.
     labels : the same names → axis label.
     log : the names whose panel has logarithmic axes.
     """
@@ -108,7 +108,7 @@ def law_panels(
     figure, axes = plt.subplots(1, len(curves), figsize=(3.5 * len(curves), 3.4))
     for ax, (name, table) in zip(np.atleast_1d(axes), curves.items(), strict=True):
         x = table[name]
-        ax.plot(x, table["exact"], color=_EXACT, label="exact mean")
+        ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
         ax.plot(x, table["lower"], color=_SHARP, linestyle=":", label="elementary bound")
         shown = table["bound"] > 0 if name in log else table["bound"].notna()
         ax.plot(
@@ -117,7 +117,7 @@ def law_panels(
         ax.errorbar(
             x,
             table["mean"],
-            yerr=4 * table["se"],
+            yerr=4 * table["mean_se"],
             fmt="o",
             color="black",
             markersize=3,
@@ -127,7 +127,9 @@ def law_panels(
         if name in log:
             ax.set(xscale="log", yscale="log")
             ax.axvspan(float(x.min()) * 0.8, 20, color=_BOUND, alpha=0.08, linewidth=0)
-            ax.text(4.4, float(table["exact"].max()) * 0.75, "bound ≤ 0", color=_BOUND, ha="center")
+            ax.text(
+                4.4, float(table["mean_exact"].max()) * 0.75, "bound ≤ 0", color=_BOUND, ha="center"
+            )
         ax.set(xlabel=labels[name])
     np.atleast_1d(axes)[0].set_ylabel("E[GC] at a hidden position")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()

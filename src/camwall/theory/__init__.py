@@ -54,7 +54,7 @@ from camwall.theory.montecarlo import (
 )
 from camwall.theory.predict import WEIGHT_LAWS, mean_leak, predicted_maps, principal_projection
 from camwall.theory.setting import Setting, energy_leak
-from camwall.theory.table import montecarlo_rows
+from camwall.theory.table import head_rows, looseness_rows, montecarlo_rows
 
 __all__ = [
     "WEIGHT_LAWS",
@@ -81,6 +81,8 @@ __all__ = [
     "gradcam_second_moment",
     "gradcam_wide_mean",
     "gradcampp_positive",
+    "head_rows",
+    "looseness_rows",
     "map_leak",
     "mean_leak",
     "montecarlo_rows",

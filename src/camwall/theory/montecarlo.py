@@ -11,7 +11,8 @@ Both work in chunks of bounded memory; the chunks depend on the sizes alone, so 
 draw. Draws are float32, sums are kept in float64.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -50,6 +51,19 @@ class Networks:
     gradients: Tensor
     scores: Tensor
 
+    @classmethod
+    def join(cls, chunks: Iterable["Networks"]) -> "Networks":
+        """All chunks as one; only for as many networks as memory holds."""
+        parts = list(chunks)
+        layers = zip(*(part.layers for part in parts), strict=True)
+        return cls(
+            layers=tuple(torch.cat(layer) for layer in layers),
+            **{
+                name: torch.cat([getattr(part, name) for part in parts])
+                for name in ("filters", "maps", "pooled", "gradients", "scores")
+            },
+        )
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -60,7 +74,9 @@ class Estimate:
 
     def errors_from(self, exact: float) -> float:
         """How many standard errors the estimate lies from ``exact`` (signed)."""
-        return (self.value - exact) / self.standard_error
+        if self.value == exact:  # without spread there is no error to divide by
+            return 0.0
+        return (self.value - exact) / self.standard_error if self.standard_error else math.inf
 
 
 @dataclass(frozen=True)
