@@ -151,13 +151,14 @@ def _fetch(source: Source, scratch: Path) -> Path:
         try:
             return _collect(place(folder), scratch / "complete", source.checksums())
         except (DataUnavailable, OSError, ValueError) as error:
-            # pooch's errors are ValueError (checksum) and requests' own, which are OSErrors.
-            reasons.append(str(error).splitlines()[0])
+            # pooch raises ValueError for a checksum and requests' errors, OSErrors of many lines.
+            own = isinstance(error, DataUnavailable)
+            reasons.append(str(error) if own else f"{type(error).__name__} in the download")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(scratch / "complete", ignore_errors=True)
     raise DataUnavailable(
-        f"{source.title} cannot be had: {reasons[1]}; the download failed: {reasons[2][:200]}. "
-        f"Install the Debian package {source.package}, or try again with a network."
+        f"{source.title} cannot be had: {reasons[1]}; {reasons[2]}. Install the Debian package "
+        f"{source.package}, or try again with a network."
     )
 
 

@@ -57,8 +57,8 @@ def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
                     {
                         "prompt": f"A realistic photograph of two animals, one above the other: "
                         f"{_a(above_name)} in the upper two thirds of the picture, and "
-                        f"{_a(below_name)} in the lower third, each of them whole, none in front "
-                        "of the other.",
+                        f"{_a(below_name, below == visible)} in the lower third, "
+                        "each of them whole, none in front of the other.",
                         "variant": variant,
                         "visible_index": int(visible),
                         "visible_name": above_name,
@@ -69,8 +69,9 @@ def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
     return pd.DataFrame(rows[:n])
 
 
-def _a(name: str) -> str:
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+def _a(name: str, second: bool = False) -> str:
+    article = "another" if second else "an" if name[0].lower() in "aeiou" else "a"
+    return f"{article} {name}"
 
 
 def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks:
@@ -119,7 +120,7 @@ def _labels(source: Path, names: list[str]) -> dict[str, dict[str, Any]]:
         return {}
     try:
         table = pd.read_csv(source / PROMPTS).set_index("file")
-        return {name: table.loc[name].to_dict() for name in names}
+        return {name: {str(key): value for key, value in table.loc[name].items()} for name in names}
     except (OSError, ValueError, KeyError) as error:
         raise CamwallError(
             f"{source / PROMPTS} needs a row for each image, by the column file: {error}."

@@ -124,9 +124,11 @@ def animal_classes(root: str | Path) -> Classes:
     root = Path(root)
     if not root.is_dir():
         raise CamwallError(f"no folder {root}.")
-    table = data.imagenet_classes().set_index("wnid")
+    table = data.imagenet_classes()
+    index = dict(zip(table["wnid"], table["index"], strict=True))
+    animals = set(table.loc[table["animal"], "wnid"])
     for base in (root, root / "val", root / "train"):
-        found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in table.index]
+        found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in index]
         if found:
             break
     else:
@@ -135,11 +137,9 @@ def animal_classes(root: str | Path) -> Classes:
             "photographs in it."
         )
     classes = {
-        int(table.at[p.name, "index"]): sorted(
-            f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES
-        )
+        int(index[p.name]): sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
         for p in found
-        if table.at[p.name, "animal"]
+        if p.name in animals
     }
     classes = {label: files for label, files in classes.items() if files}
     if not classes:

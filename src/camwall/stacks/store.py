@@ -64,6 +64,11 @@ class Stacks:
         """ImageNet index of each hidden animal, None where there is none or it has no class."""
         return self._labels("hidden_index")
 
+    @property
+    def groups(self) -> list[int] | None:
+        """Which stacks share a visible half, by number; None where no two were made to."""
+        return self.frame["group"].tolist() if "group" in self.frame else None
+
     def _labels(self, column: str) -> list[int | None]:
         if column not in self.frame:
             return [None] * len(self)

@@ -1,0 +1,92 @@
+"""What recorded runs share."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from camwall import runs
+from camwall.errors import CamwallError
+
+PARAMETERS = '# how many\nn = 100\nrate: float = 0.5  # a share\nname = None\nkinds = ["a"]\n'
+
+
+def notebook(*cells: str) -> dict:
+    """The globals of a notebook that ran these cells."""
+    namespace: dict = {"In": ["", *cells]}
+    for cell in cells:
+        exec(cell, namespace)
+    return namespace
+
+
+def test_parameters_are_returned_with_the_values_they_have_now():
+    """papermill's cell overrides the defaults; the result follows the declared order."""
+    values = runs.check_parameters(notebook(PARAMETERS, '# Parameters\nname = "x"\nn = 3\n'))
+    assert list(values.items()) == [("n", 3), ("rate", 0.5), ("name", "x"), ("kinds", ["a"])]
+
+
+def test_later_cells_may_define_what_they_like():
+    """Only the parameters cell and papermill's count: imports and variables are no parameters."""
+    values = runs.check_parameters(notebook(PARAMETERS, "import math\nother = math.pi\n"))
+    assert "other" not in values
+
+
+def test_a_misspelt_parameter_is_refused_and_the_nearest_one_named():
+    """papermill only warns about a name that the notebook does not have."""
+    with pytest.raises(CamwallError, match=r"unknown parameter 'rat': did you mean 'rate'\?"):
+        runs.check_parameters(notebook(PARAMETERS, "# Parameters\nrat = 0.1\n"))
+
+
+@pytest.mark.parametrize("wrong", ['n = "many"', "n = 1.5", "n = True", "kinds = 3"])
+def test_a_value_of_another_type_is_refused(wrong):
+    """``-p n many`` would otherwise fail somewhere inside the run."""
+    with pytest.raises(CamwallError, match="must be of type"):
+        runs.check_parameters(notebook(PARAMETERS, f"# Parameters\n{wrong}\n"))
+
+
+def test_an_int_goes_for_a_float_and_anything_for_none():
+    """``-p rate 1`` is meant, and a default of None says nothing about the type."""
+    values = runs.check_parameters(notebook(PARAMETERS, "# Parameters\nrate = 1\nname = 7\n"))
+    assert (values["rate"], values["name"]) == (1, 7)
+
+
+@pytest.mark.parametrize("cells", [(), ("import math\n",), ("a, b = 1, 2\n",)])
+def test_a_notebook_not_run_from_the_top_is_refused(cells):
+    """Without the parameters cell as the first one there is nothing to compare with."""
+    with pytest.raises(CamwallError, match="first code cell"):
+        runs.check_parameters(notebook(*cells))
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    """Readers see the old file or the new one, never half of it."""
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+
+    def fails(path):
+        path.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        runs.write_atomic(target, fails)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+    assert target.read_text() == "old"
+
+
+def test_written_tables_and_manifests_are_read_back(tmp_path):
+    """CSV keeps the values; JSON takes paths and numpy numbers; new folders are made."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "é"]})
+    table = runs.write_csv(tmp_path / "new" / "t.csv", frame)
+    pd.testing.assert_frame_equal(pd.read_csv(table), frame)
+    assert b"\r" not in table.read_bytes()
+    content = {"path": tmp_path, "number": frame["a"].sum()}
+    file = runs.write_json(tmp_path / "m.json", content)
+    assert json.loads(file.read_text()) == {"path": str(tmp_path), "number": 3}
+
+
+def test_a_manifest_says_how_to_repeat_the_run():
+    """Command, parameters, seed, versions, commit and date are all there."""
+    entry = runs.manifest({"n": 3}, seed=5, command="do it", device="cpu")
+    assert (entry["parameters"], entry["seed"], entry["command"]) == ({"n": 3}, 5, "do it")
+    assert entry["device"] == "cpu"
+    assert {"python", "camwall", "torch", "grad-cam"} <= entry["versions"].keys()
+    assert pd.Timestamp(entry["date"]).tzinfo is not None
