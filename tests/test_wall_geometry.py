@@ -178,5 +178,5 @@ def test_bleed_rows_are_those_that_interpolation_fills(
 @pytest.mark.parametrize("fields", [(4, 0, 2, 1), (4, 4, 2, 1), (4, -1, 2, 1), (4, 2, 2, 2)])
 def test_impossible_walls(fields: tuple[int, int, int, int]) -> None:
     """A wall has rows on both sides, of image and map."""
-    with pytest.raises(CamwallError, match="a wall (hides|leaves) between 1 and"):
+    with pytest.raises(CamwallError, match=r"a wall (hides|leaves) between 1 and"):
         Wall(*fields)

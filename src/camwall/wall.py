@@ -234,10 +234,11 @@ class Certificate:
 
     def __str__(self) -> str:
         wall = self.wall
-        gradients = (
-            f"each of the {self.classes} scores"
+        zero = (
+            f"the gradient of each of the {self.classes} scores is exactly 0 at each pixel there"
             if self.every_class
-            else f"random combinations of all {self.classes} scores"
+            else f"each of the {self.classes} scores has the derivative 0 along random directions "
+            "there, random combinations of them at each pixel"
         )
         seen = f"row {self.last_row_seen} is the last that reaches a score"
         if self.last_row_seen < wall.row - 1:
@@ -245,9 +246,8 @@ class Certificate:
         layers = "the layers' geometry agrees" if self.geometry else "no geometry to compare with"
         return (
             f"blind to rows {wall.row}–{wall.image_rows - 1} ({wall.hidden_rows} of "
-            f"{wall.image_rows}): the gradients of {gradients} are exactly 0 there on "
-            f"{self.probes} probe images, all scores the same bit for bit under {self.repaints} "
-            f"repaints, {layers}; {seen}"
+            f"{wall.image_rows}): on {self.probes} probe images {zero}; all scores the same bit "
+            f"for bit under {self.repaints} repaints; {layers}; {seen}"
         )
 
 
@@ -267,12 +267,33 @@ def _refuse(wall: Wall, rows: np.ndarray, how: str) -> None:
 
 def _gradient_rows(
     model: Walled, images: Tensor, every_class: bool, gen: torch.Generator
-) -> Tensor:
-    """Image rows [H] where the gradient of some score is not exactly 0."""
+) -> tuple[Tensor, Tensor | None]:
+    """Image rows [H] where the gradient of some score is not 0, and classes the hidden ones move.
+
+    The classes are those whose score has a derivative other than 0 along a random direction of the
+    hidden pixels; None where ``every_class`` asked each class by itself, also because the network
+    has a layer that cannot be differentiated twice.
+    """
     images = images.detach().clone().requires_grad_()
+    direction = torch.randn(images.shape, generator=gen).to(images)
+    direction[:, :, : model.wall.row] = 0
+    moved = None
     with torch.enable_grad():
         scores = finite(model(images))
         classes = scores.shape[1]
+        if not every_class:
+            # v ↦ Jᵀv is linear, so that its derivative along the direction d, J d, is found
+            # anywhere: one pass gives the derivative of every score by itself. A layer that cannot
+            # be differentiated twice raises, or cuts the way back.
+            anywhere = torch.zeros_like(scores, requires_grad=True)
+            try:
+                (back,) = torch.autograd.grad(scores, images, anywhere, create_graph=True)
+                (along,) = torch.autograd.grad(
+                    (back * direction).sum(), anywhere, retain_graph=True
+                )
+                moved = (along != 0).any(dim=0).nonzero()[:, 0].cpu()
+            except RuntimeError:
+                every_class = True
         # A random combination of the classes has gradient 0 only where every class has: the
         # combinations for which anything else cancels form a set of probability 0.
         weights = torch.eye(classes) if every_class else torch.randn(2, classes, generator=gen)
@@ -282,7 +303,7 @@ def _gradient_rows(
                 scores, images, weight.expand_as(scores), retain_graph=True
             )
             seen |= (grad != 0).any(dim=3).any(dim=1).any(dim=0)  # NaN != 0 counts as seen
-    return seen.cpu()
+    return seen.cpu(), moved
 
 
 def _repaints(images: Tensor, row: int, count: int, gen: torch.Generator) -> Iterator[Tensor]:
@@ -318,10 +339,16 @@ def certify(
 ) -> Certificate:
     """Prove on a model that nothing behind its wall can change a score.
 
-    Three things are asked. (1) The gradient of every class score with respect to the image is
-    exactly 0 on the hidden rows. (2) The scores stay the same bit for bit when the hidden pixels
-    are repainted: with the extremes of the images and a thousand times these, with other images,
-    with noise. (3) The receptive fields of the layers, where they are known, say the same.
+    Three things are asked.
+
+    1. The gradient of every class score with respect to the image is exactly 0 on the hidden rows:
+       for each score by itself along random directions of the hidden pixels, and at each hidden
+       pixel by itself for random combinations of the scores. What is not 0 escapes either question
+       with probability 0.
+    2. The scores stay the same bit for bit when the hidden pixels are repainted: with the extremes
+       of the images and a thousand times these, with other images, with noise.
+    3. The receptive fields of the layers, and for a masked model its weights behind the wall, say
+       the same where they are known.
 
     Parameters
     ----------
@@ -331,8 +358,8 @@ def certify(
         Network inputs to probe the model on, besides random ones (normalised, as the model takes
         them).
     every_class : bool
-        One backward pass for each class, instead of two random combinations of all classes (whose
-        gradients vanish together, but for a set of probability 0).
+        No random directions: one backward pass for each class. Also done for a network with a
+        layer that cannot be differentiated twice.
     probes, repaints, seed : int
         Random images, repaints of each, and the seed of both.
 
@@ -354,6 +381,11 @@ def certify(
     parameter = next(model.parameters())
     probe = model.probe(probes, gen).to(parameter)
     if images is not None:
+        if images.shape[1:] != probe.shape[1:]:
+            raise CamwallError(
+                f"this model takes images of shape [N, {', '.join(map(str, probe.shape[1:]))}], "
+                f"not {list(images.shape)}"
+            )
         probe = torch.cat([probe, images.to(parameter)])
 
     reachable = model.reachable_rows()
@@ -364,12 +396,18 @@ def certify(
             "by the layers' receptive fields they reach the head",
         )
     with evaluating(model):  # type: ignore[arg-type]
-        seen = _gradient_rows(model, probe, every_class, gen).numpy()
+        rows, moved = _gradient_rows(model, probe, every_class, gen)
+        seen = rows.numpy()
         _refuse(
             wall,
             np.flatnonzero(seen[wall.row :]) + wall.row,
             "the gradient of a score is not 0 there",
         )
+        if moved is not None and len(moved):
+            raise BlindnessError(
+                f"the wall has a hole: the scores of classes {_spans(moved.numpy())} change with "
+                f"the rows from {wall.row} on; mask the head's weights below the wall"
+            )
         if reachable is not None and (seen & ~reachable).any():
             raise BlindnessError(
                 f"rows {_spans(np.flatnonzero(seen & ~reachable))} have a gradient but no path by "
@@ -394,7 +432,7 @@ def certify(
     return Certificate(
         wall=wall,
         classes=scores.shape[1],
-        every_class=every_class,
+        every_class=moved is None,
         probes=len(probe),
         repaints=repaints,
         last_row_seen=int(np.flatnonzero(seen)[-1]),

@@ -1,13 +1,13 @@
 """A model and its images are as found afterwards, also when the head fails on the way."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from camwall import METHODS, WalledModel, explain
+from camwall import METHODS, explain
+from tests.as_found import assert_same, snapshot, unsettle
 from tests.networks import NETWORKS, images, vgg_like
 
 RUNS = [
@@ -16,48 +16,6 @@ RUNS = [
     for engine in ("camwall", "grad-cam")
     if (m.raw is not None if engine == "camwall" else m.package is not None)
 ]
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks_always_called",
-)
-
-
-def unsettle(model: WalledModel) -> None:
-    """Give a model flags, gradients and hooks of its own, none of them the default."""
-    for index, module in enumerate(model.modules()):
-        module.training = index % 2 == 0
-    for index, parameter in enumerate(model.parameters()):
-        parameter.requires_grad_(index % 3 != 1)
-        if index % 2:
-            parameter.grad = torch.full_like(parameter, float(index))
-    model.head.register_forward_hook(lambda *_: None)
-
-
-def snapshot(model: WalledModel, batch: Tensor) -> list[Any]:
-    """Everything about model and images that a method might change."""
-    found: list[Any] = [batch.clone(), batch.requires_grad, batch.grad, torch.get_rng_state()]
-    found += [torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()]
-    for name, module in model.named_modules(remove_duplicate=False):
-        found += [name, id(module), module.training]
-        found += [list(getattr(module, hooks)) for hooks in HOOKS]
-    for name, parameter in model.named_parameters():
-        found += [name, id(parameter), parameter.detach().clone(), parameter.requires_grad]
-        found += [id(parameter.grad), None if parameter.grad is None else parameter.grad.clone()]
-    for name, buffer in model.named_buffers():
-        found += [name, id(buffer), buffer.clone()]
-    return found
-
-
-def assert_same(before: list[Any], after: list[Any]) -> None:
-    assert len(before) == len(after)
-    for one, other in zip(before, after, strict=True):
-        if isinstance(one, Tensor):
-            assert torch.equal(one, other)
-        else:
-            assert one == other
 
 
 @pytest.mark.parametrize(("method", "engine"), RUNS)

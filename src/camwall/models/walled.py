@@ -176,4 +176,10 @@ class MaskedModel(WalledModel):
         return nn.Sequential(flatten, visible, *rest)
 
     def reachable_rows(self) -> np.ndarray:
-        return needed_rows(self.features, self.wall.image_rows, self.read_rows)[0]
+        # By the weights as they are, not as they are said to be: one that is not 0 is a hole, even
+        # where its unit is silent on every probe.
+        sizes = torch.linalg.vector_norm(self.cells().detach(), torch.inf, dim=(0, 1, 3))
+        read = torch.nonzero(sizes).flatten().tolist()
+        if not read:
+            return np.zeros(self.wall.image_rows, bool)
+        return needed_rows(self.features, self.wall.image_rows, read[-1] + 1)[0]
