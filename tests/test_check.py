@@ -122,9 +122,18 @@ def test_std_is_unbiased_and_interval_holds_the_mean(model, images):
 def test_bootstrap_covers_as_often_as_it_says():
     """Of 95 % intervals of 60 normal values' means, about 95 % hold the true mean."""
     rng = np.random.default_rng(3)
-    intervals = [bootstrap(rng.normal(2, 1, 60), seed=i, resamples=800) for i in range(300)]
+    intervals = [bootstrap(rng.normal(2, 1, 60), resamples=800, seed=i) for i in range(300)]
     covered = np.mean([low <= 2 <= high for low, high in intervals])
     assert 0.90 < covered < 0.985
+
+
+def test_bootstrap_draws_whole_groups():
+    """Each value three times over, in groups of three: the interval of the values themselves."""
+    values = np.random.default_rng(4).normal(size=40)
+    grouped = bootstrap(np.repeat(values, 3), np.repeat(np.arange(40), 3))
+    assert grouped == pytest.approx(bootstrap(values))
+    low, high = bootstrap(np.repeat(values, 3))
+    assert high - low < 0.7 * (grouped[1] - grouped[0])
 
 
 def test_random_level_is_near_the_flat_one(model):

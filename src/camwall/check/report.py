@@ -23,11 +23,27 @@ RESAMPLES = 10_000
 ROUNDING = 1e-6
 
 
-def bootstrap(values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of ``values`` [N] under resampling."""
+def bootstrap(
+    values: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean under resampling.
+
+    Parameters
+    ----------
+    values : array [N]
+    groups : array [N], optional
+        Images that share a visible half do not vary independently: whole groups are drawn.
+    resamples, seed : int
+    """
+    members = np.arange(len(values)) if groups is None else groups
+    sums = pd.Series(values).groupby(members).agg(["sum", "size"]).to_numpy()
     rng = np.random.default_rng(seed)
-    draws = rng.integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    draws = sums[rng.integers(len(sums), size=(resamples, len(sums)))].sum(axis=1)
+    low, high = np.quantile(draws[:, 0] / draws[:, 1], [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -59,8 +75,9 @@ class Report:
     ----------
     cells : DataFrame
         One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
-        ``leak_clear`` (bleed rows left out), ``empty``, ``prediction``, and ``rank`` of the
-        image's label among the scores where it has one.
+        ``leak_clear`` (bleed rows left out), ``empty``, ``prediction``, ``seconds``, ``group`` of
+        images that share a visible half, and ``rank`` of the image's label among the scores where
+        it has one.
     wall : Wall
     methods : tuple of str
         In the order of the table.
@@ -86,7 +103,7 @@ class Report:
         """One row for each method, leaks as fractions.
 
         ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the
-        mean over images; ``clear``, the mean with the bleed rows left out; ``empty``, the number
+        mean over images (over groups of images, where some share a visible half); ``clear``, the mean with the bleed rows left out; ``empty``, the number
         of images whose map is zero everywhere, which count in none of these; ``images``, the
         number in all; ``sees_through``, whether any map is positive behind the wall beyond
         interpolation.
@@ -96,7 +113,9 @@ class Report:
             cells = self.cells[self.cells["method"] == method]
             kept = cells[~cells["empty"]]
             values = kept["leak"].to_numpy()
-            low, high = bootstrap(values) if len(values) else (np.nan, np.nan)
+            low, high = (
+                bootstrap(values, kept["group"].to_numpy()) if len(values) else (np.nan, np.nan)
+            )
             rows.append(
                 {
                     "method": method,

@@ -166,8 +166,10 @@ def check(
                     store.add(_cells(source, group, shared, name, maps, seconds))
                     bar.update(len(group))
     cells = store.cells() if state.num_processes == 1 else gather_object(store.cells())
+    frame = _ordered(cells, source.names, list(named))
+    groups = dict(zip(source.names, source.groups, strict=True))
     return Report(
-        cells=_ordered(cells, source.names, list(named)),
+        cells=frame.assign(group=frame["image"].map(groups)),
         wall=model.wall,
         methods=tuple(named),
         random_level=random_level(model.wall, _columns(model, source)),

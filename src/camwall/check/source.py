@@ -15,12 +15,14 @@ from camwall.models import WalledModel
 
 @runtime_checkable
 class HasPaths(Protocol):
-    """A set of image files with, where known, the class of each visible animal; `stacks.Stacks`."""
+    """Image files, the class of each visible animal, and who shares one; `stacks.Stacks`."""
 
     @property
     def paths(self) -> Sequence[Path]: ...
     @property
     def labels_visible(self) -> Sequence[int] | None: ...
+    @property
+    def groups(self) -> Sequence[int] | None: ...
 
 
 ImageSet = Tensor | HasPaths | Sequence[str | Path]
@@ -57,6 +59,8 @@ class Source:
             raise CamwallError("no images to check: the set is empty")
         if labels is not None and len(labels) != len(self.names):
             raise CamwallError(f"{len(self.names)} images have {len(labels)} labels")
+        groups = images.groups if isinstance(images, HasPaths) else None
+        self.groups = list(range(len(self.names))) if groups is None else list(groups)
         self.labels = None if labels is None else [int(label) for label in labels]
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ def heatmap_grid(
     norm = Normalize(0, 1)
     count, columns = len(pixels), len(maps) + 1
     figure, axes = plt.subplots(
-        count, columns, figsize=(1.25 * columns + 0.5, 1.38 * count + 0.3), squeeze=False
+        count, columns, figsize=(1.25 * columns + 0.6, 1.16 * count + 0.3), squeeze=False
     )
     for i, row in enumerate(axes):
         picture = np.clip(pixels[i].permute(1, 2, 0).cpu().numpy(), 0, 1)
@@ -190,7 +190,7 @@ def row_profile(maps: Mapping[str, Tensor], wall: Wall) -> Figure:
     ax.set(
         xlabel="image row", ylabel="mean saliency", xlim=(0, wall.image_rows - 1), ylim=(0, None)
     )
-    ax.legend(frameon=False, fontsize=8, ncols=2)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 

@@ -105,7 +105,7 @@ def law_panels(
     log : the names whose panel has logarithmic axes.
     """
     use_style()
-    figure, axes = plt.subplots(1, len(curves), figsize=(3.5 * len(curves), 3.4))
+    figure, axes = plt.subplots(1, len(curves), figsize=(max(6.5, 3.5 * len(curves)), 3.4))
     for ax, (name, table) in zip(np.atleast_1d(axes), curves.items(), strict=True):
         x = table[name]
         ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
@@ -133,7 +133,7 @@ def law_panels(
         ax.set(xlabel=labels[name])
     np.atleast_1d(axes)[0].set_ylabel("E[GC] at a hidden position")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(4, 2 * len(curves)), frameon=False)
     return figure
 
 
@@ -142,7 +142,7 @@ def looseness(table: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    table : columns ``filters``, ``paper`` and ``elementary`` (ratios; NaN where the bound is <= 0).
+    table : columns ``paper`` and ``elementary`` (ratios; NaN where the bound is <= 0), indexed by V.
     """
     use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.2))
@@ -154,7 +154,7 @@ def looseness(table: pd.DataFrame) -> Figure:
         label="exact / paper's bound",
     )
     ax.plot(
-        table["filters"],
+        table.index,
         table["elementary"],
         color=_SHARP,
         linestyle=":",
@@ -162,11 +162,11 @@ def looseness(table: pd.DataFrame) -> Figure:
     )
     for level, text in ((2**0.5, "√2"), (1.0, "1")):
         ax.axhline(level, color=FLAT_COLOUR, linewidth=0.8)
-        ax.text(float(table["filters"].max()) * 1.1, level, text, va="center", fontsize=9)
-    ax.axvspan(float(table["filters"].min()), 20, color=_BOUND, alpha=0.08, linewidth=0)
+        ax.text(float(table.index.max()) * 1.1, level, text, va="center", fontsize=9)
+    ax.axvspan(float(table.index.min()), 20, color=_BOUND, alpha=0.08, linewidth=0)
     ax.text(4.4, 4.4, "no bound: V ≤ 20", color=_BOUND, ha="center")
     ax.set(xscale="log", ylim=(0.9, 5), xlabel="filters V", ylabel="how loose")
-    ax.set_xlim(float(table["filters"].min()), float(table["filters"].max()))
+    ax.set_xlim(float(table.index.min()), float(table.index.max()))
     ax.legend(frameon=False)
     return figure
 
