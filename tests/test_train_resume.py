@@ -1,11 +1,9 @@
 """Nothing is lost: kills, full disks, bad losses and bad images."""
 
 import errno
-import os
 import random
+import resource
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,25 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from training import make_data, make_model
+from training import RECIPE, make_data, make_model, process, train_noise
 
 from camwall.errors import CamwallError
 from camwall.train import Recipe, fit
 from camwall.train import loop as loop_module
 from camwall.train.command import train_study
 from camwall.train.sources import ArraySource, FolderSource
-
-RECIPE = Recipe(epochs=3, batch=16, lr_step=1, dropout=0.5)
-RUN = """
-import sys, torch
-sys.path.insert(0, {tests!r})
-torch.set_num_threads(1)
-from training import make_data, make_model
-from camwall.train import Recipe, fit
-data = make_data(96)
-recipe = Recipe(epochs=3, batch=16, lr_step=1, dropout=0.5)
-fit(make_model(data), data, recipe, {out!r}, save_every=1, progress=False)
-"""
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -75,31 +61,26 @@ def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypa
 
 
 def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
-    """SIGKILL at random moments, until one start gets to the end: the weights are those of a run
-    that was left alone, bit for bit."""
-    tests = str(Path(__file__).parent)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def start(out: Path) -> subprocess.Popen:
-        code = RUN.format(tests=tests, out=str(out))
-        return subprocess.Popen([sys.executable, "-c", code], env=environment)
-
-    assert start(tmp_path / "whole").wait(120) == 0
-    rng, kills = random.Random(0), 0
-    out = tmp_path / "killed"
-    for _ in range(3):
-        process = start(out)
+    """SIGKILL at random moments, with a checkpoint every step, then left alone: the weights are
+    those of a run that was never killed, bit for bit, and no temporary file is left."""
+    whole = process(train_noise, tmp_path / "whole")
+    rng, kills, out = random.Random(0), 0, tmp_path / "killed"
+    for _ in range(4):
+        run = process(train_noise, out)
         seen = (out / "last.pt").stat().st_mtime_ns if (out / "last.pt").exists() else 0
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
+        while run.is_alive() and time.monotonic() < deadline:
             if (out / "last.pt").exists() and (out / "last.pt").stat().st_mtime_ns > seen:
                 time.sleep(rng.uniform(0, 0.1))  # some way into the steps after a checkpoint
-                process.send_signal(signal.SIGKILL)
+                run.kill()
                 break
             time.sleep(0.001)
-        kills += process.wait(60) == -signal.SIGKILL
-    assert kills >= 2
-    assert start(out).wait(120) == 0
+        run.join(60)
+        kills += run.exitcode == -signal.SIGKILL
+    assert kills >= 3
+    for run in (whole, process(train_noise, out)):
+        run.join(120)
+        assert run.exitcode == 0
     assert_same(weights(out), weights(tmp_path / "whole"))
     assert sorted(p.name for p in out.iterdir()) == ["last.pt", "metrics.csv", "model.pt"]
 
@@ -148,26 +129,25 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     assert_same(again.model.state_dict(), whole.model.state_dict())
 
 
+def train_with_small_files(out: Path, message: Path) -> None:
+    """Train where no file may grow beyond 100 kB, and write down what the user is told."""
+    message.touch()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    try:
+        train_noise(out)
+    except CamwallError as error:
+        message.write_text(str(error))
+
+
 def test_a_file_size_limit_is_reported_in_one_line(tmp_path):
     """The operating system's own refusal (RLIMIT_FSIZE) ends in our line, not in a traceback."""
-    code = f"""
-import resource, signal, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from training import make_data, make_model
-from camwall.errors import CamwallError
-from camwall.train import Recipe, fit
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-data = make_data()
-try:
-    fit(make_model(data), data, Recipe(epochs=1, batch=16), {str(tmp_path)!r}, progress=False)
-except CamwallError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.count("\n") == 1
-    assert "cannot write" in done.stdout
-    assert not list(tmp_path.iterdir())
+    run = process(train_with_small_files, tmp_path / "out", tmp_path / "message")
+    run.join(60)
+    told = (tmp_path / "message").read_text()
+    assert "cannot write" in told
+    assert "\n" not in told
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):

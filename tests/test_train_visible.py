@@ -55,7 +55,7 @@ def test_the_paper_network_keeps_73_of_205_million_weights():
 
 def test_expanding_restores_the_wall():
     """After expand the full layout holds the part's weights, zeros behind the wall, and certifies;
-    a weight put behind the wall breaks the certificate."""
+    weights put behind the wall break the certificate."""
     model = make_model(make_data()).double().eval()
     part = visible_part(model)
     with torch.no_grad():
@@ -66,6 +66,6 @@ def test_expanding_restores_the_wall():
     torch.testing.assert_close(part.eval()(images), model(images))
     certify(model)
     with torch.no_grad():
-        model.cells()[0, 0, -1, 0] = 1
+        model.cells()[:, :, -1] = 1
     with pytest.raises(BlindnessError, match="hole"):
         certify(model)

@@ -1,10 +1,15 @@
-"""Small data and networks that the tests of training share."""
+"""Small data, networks and processes that the tests of training share."""
+
+import multiprocessing
+import os
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import torch
 
 from camwall.models import MaskedModel
 from camwall.models.small import small_vgg
-from camwall.train import TrainingData
+from camwall.train import Recipe, TrainingData, fit
 from camwall.train.sources import ArraySource
 
 
@@ -24,3 +29,37 @@ def make_data(count: int = 96, classes: int = 4, seed: int = 0) -> TrainingData:
 def make_model(data: TrainingData, masked: bool = True, seed: int = 0) -> MaskedModel:
     torch.manual_seed(seed)
     return data.network(masked=masked)
+
+
+RECIPE = Recipe(epochs=3, batch=16, lr_step=1)
+
+
+def train_noise(out: Path, recipe: Recipe = RECIPE, save_every: int = 1) -> None:
+    """A whole run on the noise images, one thread."""
+    torch.set_num_threads(1)
+    data = make_data()
+    fit(make_model(data), data, recipe, out, save_every=save_every, progress=False)
+
+
+def train_one_of(rank: int, world: int, port: int, out: Path, recipe: Recipe) -> None:
+    """The same as process ``rank`` of ``world``, as `accelerate launch --cpu` starts it."""
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    train_noise(out, recipe, save_every=4)
+    torch.distributed.destroy_process_group()
+
+
+def process(target, *arguments) -> BaseProcess:
+    """A process of its own, forked from a server that has imported camwall: it starts at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["camwall.train.command"])
+    started = context.Process(target=target, args=arguments)
+    started.start()
+    return started

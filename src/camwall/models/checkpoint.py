@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,10 @@ def read_weights(path: str | Path) -> Any:
         No such file, not a file of torch's, or one that needs code to be run.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of a pickle that is not torch's: the line below says what the user needs to know.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CamwallError(f"no checkpoint at {path}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):

@@ -138,9 +138,8 @@ class Schedule:
         return -(-len(range(self.rank, self.batch, self.world)) // self.micro_batch)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        if self.seed is None:
-            order = range(self.count)
-        else:
+        order = list(range(self.count))
+        if self.seed is not None:
             gen = torch.Generator().manual_seed(derived_seed(self.seed, 0, self.epoch))
             order = torch.randperm(self.count, generator=gen).tolist()
         for step in range(self.start, self.steps):

@@ -19,7 +19,8 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
     try:
         with Image.open(source / name) as file:
             scale = size / min(file.size)
-            wanted = tuple(max(size, round(side * scale)) for side in file.size)
+            width, height = (max(size, round(side * scale)) for side in file.size)
+            wanted = (width, height)
             file.draft("RGB", wanted)  # lets the decoder skip what the resize would average away
             image = file.convert("RGB")
             if scale < 1:

@@ -1,4 +1,4 @@
-"""Where training images come from: arrays in memory, class folders, the Hugging Face hub.
+"""Where training images come from: arrays, class folders, the Hugging Face hub.
 
 A source gives image number i as uint8 tensor [C, H, W] and its class. It is cheap to send to the
 worker processes, and reads an image only when asked for it.

@@ -15,21 +15,10 @@ from camwall.errors import CamwallError, DataUnavailable
 from camwall.models import MaskedModel, Preprocessing, masked_vgg16
 from camwall.models.small import IMAGE_SIZE, small_vgg
 from camwall.train.recipe import Recipe
-from camwall.train.sources import ArraySource, FolderSource, HubSource, ImageSource, hub_sources
+from camwall.train.sources import ArraySource, FolderSource, ImageSource, hub_sources
 
 HUB = "hf:"
-FASHION = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
+FASHION = "T-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
 QUICK_IMAGES = 512
 
 
@@ -109,7 +98,7 @@ def _digits(folder: str | None) -> TrainingData:
 def _fashion(folder: str | None) -> TrainingData:
     parts = (datasets.fashion_mnist(train=train) for train in (True, False))
     train, test = (ArraySource(images[:, None], labels) for images, labels in parts)
-    return _arrays("fashion", train, test, FASHION)
+    return _arrays("fashion", train, test, FASHION.split(","))
 
 
 def _cifar10(folder: str | None) -> TrainingData:
@@ -130,16 +119,17 @@ def _cifar10(folder: str | None) -> TrainingData:
     return _arrays("cifar10", train, test, parts[0].classes)
 
 
-def _split(folder: str | None) -> tuple[FolderSource | HubSource, ...] | tuple[Subset, ...]:
-    """Training and test images of ``hf:NAME``, of train/ and val/, or of class folders."""
+def _split(folder: str | None) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
+    """Training images, test images and class names of one of the ways to give a folder."""
     if not folder:
         raise CamwallError("this study reads a folder of images: say which (data)")
     if folder.startswith(HUB):
-        return hub_sources(folder.removeprefix(HUB))
+        splits = hub_sources(folder.removeprefix(HUB))
+        return *splits, splits[0].classes
     root = Path(folder)
     if (root / "train").is_dir() or (root / "val").is_dir():
         train = FolderSource(root / "train")
-        return train, FolderSource(root / "val", train.classes)
+        return train, FolderSource(root / "val", train.classes), train.classes
     whole = FolderSource(root)
     labels = np.array([whole.label(i) for i in range(len(whole))])
     place = np.concatenate([np.arange(n) for n in np.bincount(labels)])
@@ -150,13 +140,12 @@ def _split(folder: str | None) -> tuple[FolderSource | HubSource, ...] | tuple[S
                 f"class {whole.classes[label]!r} of {root} has one image: none can be held out "
                 "to test on; add more, or make the folders train/ and val/"
             )
-    return Subset(whole, np.flatnonzero(~test)), Subset(whole, np.flatnonzero(test))
+    parts = (Subset(whole, np.flatnonzero(part)) for part in (~test, test))
+    return *parts, whole.classes  # type: ignore[return-value]
 
 
 def _folder(folder: str | None, name: str = "folder") -> TrainingData:
-    train, test = _split(folder)
-    source = train.source if isinstance(train, Subset) else train
-    names = source.classes  # type: ignore[union-attr]
+    train, test, names = _split(folder)
     frame = datasets.imagenet_classes()
     readable = dict(zip(frame["wnid"], frame["name"], strict=True))
     return TrainingData(
