@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from camwall import BlindnessError, CamwallError, WalledModel, certify
-from camwall.models.split import VisibleHead
+from camwall.models.sides import VisibleHead
 from camwall.models.walled import MaskedModel
 from camwall.wall import reachable_rows
 from tests.as_found import assert_same, snapshot, unsettle

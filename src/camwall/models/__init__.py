@@ -1,9 +1,10 @@
 """Networks behind a wall."""
 
+from camwall.models.checkpoint import load_checkpoint, save_checkpoint
 from camwall.models.families import FAMILIES, Split, efficientnet_lite0, family, split
 from camwall.models.preprocessing import Preprocessing
+from camwall.models.sides import SplitModel, build_wall
 from camwall.models.simple import SimpleCNN, simple_cnn
-from camwall.models.split import SplitModel, build_wall
 from camwall.models.vgg import masked_vgg16
 from camwall.models.walled import MaskedModel, WalledModel
 
@@ -18,7 +19,10 @@ __all__ = [
     "build_wall",
     "efficientnet_lite0",
     "family",
+    "load_checkpoint",
     "masked_vgg16",
+    "save_checkpoint",
     "simple_cnn",
+    "small_vgg",
     "split",
 ]

@@ -6,7 +6,7 @@ import torchvision
 
 from camwall.errors import CamwallError
 from camwall.models.families import efficientnet_lite0
-from camwall.models.split import build_wall
+from camwall.models.sides import build_wall
 from camwall.models.walled import WalledModel
 
 #: The wall of a network that is walled without training: 5 of 7 map rows, near the paper's 170.

@@ -88,27 +88,28 @@ def build_wall(network: nn.Module | Split, row: int) -> WalledModel:
     if not 0 < row < size:
         raise CamwallError(f"the wall row must lie within the image, 1 to {size - 1}, not {row}")
     parameter = next(parts.features.parameters())
-    with torch.no_grad(), evaluating(parts.features):
-        rows = parts.features(torch.zeros(1, channels, size, size).to(parameter)).shape[2]
+
+    def maps(side: int) -> Tensor:
+        return parts.features(torch.zeros(1, channels, side, size).to(parameter))
+
+    with torch.no_grad(), evaluating(parts.features), evaluating(parts.head):
+        rows = maps(size).shape[2]
         divides = [r * size // rows for r in range(1, rows) if r * size % rows == 0]
         if row not in divides:
             raise CamwallError(
                 f"a wall at row {row} does not divide the map of {rows} rows; "
                 f"rows that do: {', '.join(map(str, divides))}"
             )
-        sides = [
-            parts.features(torch.zeros(1, channels, side, size).to(parameter)).shape[2]
-            for side in (row, size - row)
-        ]
-    if sides[0] * size != row * rows or sum(sides) != rows:
-        raise CamwallError(
-            f"a wall at row {row} gives maps of {sides[0]} and {sides[1]} rows, not {rows} in all: "
-            "this trunk cannot be run on each side apart"
-        )
-    wall = Wall(image_rows=size, hidden_rows=size - row, map_rows=rows, visible_map_rows=sides[0])
-    with torch.no_grad(), evaluating(parts.head):
-        maps = parts.features(torch.zeros(1, channels, row, size).to(parameter))
-        classes = parts.head(maps).shape[1]
+        visible, hidden = maps(row), maps(size - row).shape[2]
+        if visible.shape[2] * size != row * rows or visible.shape[2] + hidden != rows:
+            raise CamwallError(
+                f"a wall at row {row} gives maps of {visible.shape[2]} and {hidden} rows, not "
+                f"{rows} in all: this trunk cannot be run on each side apart"
+            )
+        classes = parts.head(visible).shape[1]
+    wall = Wall(
+        image_rows=size, hidden_rows=size - row, map_rows=rows, visible_map_rows=visible.shape[2]
+    )
     names = tuple(_IMAGENET_CATEGORIES) if classes == len(_IMAGENET_CATEGORIES) else None
     return SplitModel(
         SplitTrunk(parts.features, row),

@@ -1,0 +1,285 @@
+"""Walled models: built from torchvision's and EfficientNet's networks, masked, refused."""
+
+from pathlib import Path
+
+import efficientnet_lite_pytorch
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+
+from camwall import CamwallError, Split, build_wall, certify, masked_vgg16
+from camwall.config import quick
+from camwall.models import MaskedModel, Preprocessing, split
+from camwall.models.vgg import initialise_vgg
+from camwall.models.walled import WalledModel
+from tests.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_like
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_two_parts_make_the_whole(network: str) -> None:
+    """Visible trunk and head give the model's maps and scores; hooks see the maps."""
+    model = NETWORKS[network](0).double()
+    batch = images(model, 3).double()
+    rows = model.wall.visible_map_rows
+    seen = []
+    handle = model.target_layer.register_forward_hook(lambda *a: seen.append(a[2]))
+    scores = model(batch)
+    handle.remove()
+    maps = model.features(batch)
+    assert torch.equal(seen[0], maps)
+    assert maps.shape[2] == model.wall.map_rows
+    visible = model.visible_features(batch)
+    torch.testing.assert_close(visible, maps[:, :, :rows], atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.visible_head()(visible), scores, atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.head(maps), scores, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_visible_part_reads_the_visible_rows_alone(network: str) -> None:
+    """Cutting the image at the wall changes no bit of the visible maps."""
+    model = NETWORKS[network](0)
+    batch = images(model, 2)
+    cut = batch[:, :, : model.wall.row]
+    assert torch.equal(model.visible_features(batch), model.visible_features(cut))
+
+
+def test_the_visible_head_follows_the_weights() -> None:
+    """It is cut anew from the weights as they are."""
+    model = vgg_like(0)
+    batch = images(model, 1)
+    with torch.no_grad():
+        model.head[1].weight.mul_(2)
+        visible = model.visible_head()(model.visible_features(batch))
+    torch.testing.assert_close(visible, model(batch))
+
+
+def test_masked_weights_stay_zero_and_the_baseline_keeps_its_own() -> None:
+    """`apply_wall` zeroes the hidden cells of a masked model, no other weight."""
+    masked, plain = vgg_like(0), vgg_like(0, masked=False)
+    rows = masked.wall.visible_map_rows
+    assert not masked.cells()[:, :, rows:].any()
+    assert torch.equal(masked.cells()[:, :, :rows], plain.cells()[:, :, :rows])
+    assert plain.cells()[:, :, rows:].all()
+    assert plain.read_rows == 8
+    with torch.no_grad():
+        masked.head[1].weight.add_(1)
+        plain.head[1].weight.add_(1)
+    masked.apply_wall()
+    plain.apply_wall()
+    assert not masked.cells()[:, :, rows:].any()
+    assert plain.cells()[:, :, rows:].any()
+
+
+SMALL = {
+    "vgg11": (lambda: torchvision.models.vgg11(num_classes=5), 96, 7),
+    "vgg16_bn": (lambda: torchvision.models.vgg16_bn(num_classes=5), 128, 7),
+    "resnet18": (lambda: torchvision.models.resnet18(num_classes=5), 160, 7),
+    "resnet50": (lambda: torchvision.models.resnet50(num_classes=5), 64, 7),
+    "efficientnet": (
+        lambda: efficientnet_lite_pytorch.EfficientNet.from_name(
+            "efficientnet-lite0", num_classes=5
+        ),
+        160,
+        7,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "efficientnet"] if quick() else SMALL)
+def test_known_families_are_walled_and_certified(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights, full size: certified, and the visible maps are the trunk's on that part."""
+    # A dense layer of torchvision's VGG takes seconds to fill with random numbers; the wall does
+    # not depend on which these are.
+    monkeypatch.setattr(nn.init, "normal_", lambda t, mean=0.0, std=1.0: _cheap(t, std))
+    monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, **_: _cheap(t, 0.02))
+    torch.manual_seed(0)
+    make, row, map_rows = SMALL[name]
+    model = build_wall(make(), row)
+    assert model.wall.row == row
+    assert model.wall.map_rows == map_rows
+    assert not model.training
+    found = certify(model, probes=1, repaints=3)
+    assert found.classes == 5
+    assert found.last_row_seen == row - 1
+
+
+def _cheap(tensor: torch.Tensor, std: float) -> torch.Tensor:
+    values = torch.randn(4099) * std
+    with torch.no_grad():
+        tensor.flatten().copy_(values.repeat(-(-tensor.numel() // 4099))[: tensor.numel()])
+    return tensor
+
+
+def test_a_network_keeps_its_weights_and_shares_them() -> None:
+    """What `build_wall` makes is trained and saved as the network itself."""
+    network = torchvision.models.resnet18(num_classes=5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model = build_wall(network, 96)
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+    assert {id(p) for p in network.parameters()} == {id(p) for p in model.parameters()}
+
+
+def test_split_networks_score_as_the_whole_network() -> None:
+    """Features and head of each family, put together, are the network."""
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    for name in ("resnet18", "efficientnet"):
+        network = SMALL[name][0]().eval()
+        parts = split(network)
+        with torch.no_grad():
+            scores = parts.head(parts.features(image))
+            torch.testing.assert_close(scores, network(image), atol=1e-5, rtol=1e-5)
+
+
+def test_rows_that_do_not_divide_the_map() -> None:
+    """The rows that do are named."""
+    parts = split(plain_parts())
+    with pytest.raises(
+        CamwallError,
+        match=r"a wall at row 5 does not divide the map of 8 rows; rows that do: 4, 8, .*, 28$",
+    ):
+        build_wall(parts, 5)
+    for row in (0, 32, -4):
+        with pytest.raises(CamwallError, match="must lie within the image, 1 to 31"):
+            build_wall(parts, row)
+
+
+def plain_parts() -> Split:
+    """A small residual network in two parts, never walled."""
+    features = nn.Sequential(nn.Conv2d(3, 4, 4, stride=4), Residual(4))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    randomise(nn.ModuleList([features, head]), 0)
+    return Split(features, head, PLAIN)
+
+
+def test_unknown_networks_are_refused_with_a_way_out() -> None:
+    """The known families and `Split` are named."""
+    with pytest.raises(CamwallError, match=r"a Sequential into features and head \(known .*ResNet"):
+        build_wall(nn.Sequential(nn.Conv2d(3, 4, 3)), 160)
+    with pytest.raises(CamwallError, match="do not know where to cut a AlexNet"):
+        split(torchvision.models.AlexNet(num_classes=2))
+
+
+def test_a_trunk_that_shrinks_the_map_on_each_side_is_refused() -> None:
+    """Valid convolutions lose rows at the wall: the two maps would not join to the whole."""
+    features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(2))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    parts = Split(features, head, Preprocessing((0.5,) * 3, (0.25,) * 3, None, 32))
+    with pytest.raises(CamwallError, match=r"does not divide|cannot be run on each side apart"):
+        build_wall(parts, 16)
+
+
+def test_heads_that_cannot_be_masked() -> None:
+    """A masked model needs Flatten and a Linear of the maps' size."""
+    features = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1))
+    for head, match in (
+        (nn.Sequential(nn.Linear(4, 2)), "starts with Flatten and Linear"),
+        (nn.Sequential(nn.Flatten()), "starts with Flatten and Linear"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "takes 7 values, the maps"),
+    ):
+        with pytest.raises(CamwallError, match=match):
+            MaskedModel(features, head, (4, 8, 8), 8, 3, PLAIN, masked=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 31, 32), (1, 3, 32, 33)])
+def test_images_of_another_shape(shape: tuple[int, ...]) -> None:
+    """Said before any layer runs."""
+    with pytest.raises(CamwallError, match=r"takes images of shape \[N, 3, 32, "):
+        vgg_like(0)(torch.zeros(shape))
+
+
+def test_masked_vgg16_has_the_papers_shape() -> None:
+    """Layers, sizes and keys as in the paper; on torch's meta device, without its 0.8 GB."""
+    with torch.device("meta"):
+        model, baseline = masked_vgg16(), masked_vgg16(masked=False)
+        maps = model.features(torch.zeros(1, 3, 224, 224))
+        assert model.head(maps).shape == (1, 1000)
+    assert maps.shape == (1, 256, 14, 14)
+    assert model.cells().shape == (4096, 256, 14, 14)
+    assert [type(layer).__name__ for layer in model.features].count("Conv2d") == 13
+    assert [type(layer).__name__ for layer in model.features].count("MaxPool2d") == 4
+    assert isinstance(model.features[29], nn.ReLU)
+    assert baseline.wall == model.wall
+    assert baseline.read_rows == 14
+    assert model.class_names is not None
+    assert len(model.class_names) == 1000
+    assert sum(p.numel() for p in model.head[1].parameters()) == 256 * 14 * 14 * 4096 + 4096
+
+
+def test_no_classes() -> None:
+    """A classifier has one at least."""
+    with pytest.raises(CamwallError, match="at least one class, not 0"):
+        masked_vgg16(classes=0)
+
+
+def test_the_same_seed_gives_the_same_small_network() -> None:
+    """Weights come from torch's global generator."""
+    found = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        layer = nn.Conv2d(3, 4, 3)
+        initialise_vgg([layer])
+        found.append(layer.weight.detach())
+    assert torch.equal(found[0], found[1])
+    assert found[0].std().item() == pytest.approx((2 / (4 * 9)) ** 0.5, rel=0.2)
+
+
+# --------------------------------------------------------------------------------------------
+# Preprocessing
+
+
+def test_normalising_and_back() -> None:
+    """(pixel − mean) / std, channel by channel, and its inverse."""
+    way = Preprocessing((0.5, 0.25), (0.5, 0.125))
+    pixels = torch.tensor([[[0.0]], [[0.5]]])
+    assert way.normalize(pixels).flatten().tolist() == [-1.0, 2.0]
+    torch.testing.assert_close(way.denormalize(way.normalize(pixels)), pixels)
+
+
+def test_an_image_of_the_crops_size_is_taken_as_it_is(tmp_path: Path) -> None:
+    """A stack's wall stays where it was drawn; another image is resized and cropped."""
+    way = Preprocessing((0.0,) * 3, (1.0,) * 3, 16, 8)
+    ramp = torch.arange(64, dtype=torch.uint8).view(8, 8)
+    Image.fromarray(ramp.numpy()).save(tmp_path / "stack.png")
+    expected = (ramp.float() / 255).expand(3, 8, 8)
+    torch.testing.assert_close(way.load([tmp_path / "stack.png"])[0], expected)
+    Image.new("RGB", (40, 20), (255, 0, 0)).save(tmp_path / "other.png")
+    other = way.load([str(tmp_path / "other.png")])
+    assert other.shape == (1, 3, 8, 8)
+    assert other[0, 0].eq(1).all()
+    assert not other[0, 1:].any()
+
+
+def test_images_that_cannot_be_read(tmp_path: Path) -> None:
+    """Missing, corrupt, truncated, of a size that may not change: each in one line."""
+    way = Preprocessing(crop=8)
+    with pytest.raises(CamwallError, match=r"no image at .*gone\.png"):
+        way.load([tmp_path / "gone.png"])
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(CamwallError, match=r"text\.png is not an image that can be read"):
+        way.load([tmp_path / "text.png"])
+    Image.effect_noise((64, 64), 99).save(tmp_path / "cut.png")
+    data = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CamwallError, match=r"cut\.png is not an image that can be read") as caught:
+        way.load([tmp_path / "cut.png"])
+    assert "\n" not in str(caught.value)
+    Image.new("RGB", (9, 8)).save(tmp_path / "nine.png")
+    with pytest.raises(CamwallError, match=r"nine\.png is 9×8, not 8×8"):
+        Preprocessing(resize=None, crop=8).load([tmp_path / "nine.png"])
+    with pytest.raises(CamwallError, match=r"is not an image|no image at"):
+        way.load([tmp_path])
+    with pytest.raises(CamwallError, match="the list of paths is empty"):
+        way.load([])
+
+
+def test_efficientnet_lite_takes_its_own_pixels() -> None:
+    """(x − 127) / 128 of pixels 0 to 255."""
+    way = split(SMALL["efficientnet"][0]()).preprocessing
+    pixels = torch.tensor([0.0, 127.0, 255.0]).view(1, 1, 3).expand(3, 1, 3) / 255
+    expected = torch.tensor([-127 / 128, 0.0, 1.0]).expand(3, 1, 3)
+    torch.testing.assert_close(way.normalize(pixels), expected, atol=1e-6, rtol=0)
+    assert isinstance(build_wall(SMALL["efficientnet"][0](), 160), WalledModel)
