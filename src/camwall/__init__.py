@@ -3,7 +3,7 @@
 See `architecture` in the book's glossary for the words; the names below are stable.
 """
 
-from camwall import stacks, theory
+from camwall import stacks, theory, train
 from camwall.check import Report, check
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models import (
@@ -11,6 +11,7 @@ from camwall.models import (
     WalledModel,
     build_wall,
     efficientnet_lite0,
+    load_checkpoint,
     masked_vgg16,
     simple_cnn,
 )
@@ -32,8 +33,10 @@ __all__ = [
     "efficientnet_lite0",
     "explain",
     "leak",
+    "load_checkpoint",
     "masked_vgg16",
     "simple_cnn",
     "stacks",
     "theory",
+    "train",
 ]

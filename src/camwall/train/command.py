@@ -77,7 +77,8 @@ def train_study(
     command : str, optional
         What the manifest records as the command; by default this process's.
     **changes
-        Fields of `Recipe` to set; None leaves the study's value.
+        Fields of `Recipe` to set; None leaves the study's value. With ``epochs`` alone the steps
+        of the learning rate move in proportion.
 
     Raises
     ------
@@ -93,6 +94,9 @@ def train_study(
     recipe = dataclasses.replace(
         chosen.recipe, **{key: value for key, value in changes.items() if value is not None}
     )
+    if changes.get("lr_step") is None:  # the schedule keeps its proportions
+        share = chosen.recipe.lr_step / chosen.recipe.epochs
+        recipe = dataclasses.replace(recipe, lr_step=max(1, round(recipe.epochs * share)))
     loaded = chosen.load(data, small=small)
     if quick():
         recipe, stacks = recipe.quick(), min(stacks, 10)
@@ -145,7 +149,7 @@ def train(
         int | None, typer.Option(help="Images a process takes at once; gradients accumulate.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    lr_step: Annotated[int | None, typer.Option(help="Epochs between its decays.")] = None,
+    lr_step: Annotated[int | None, typer.Option(help="Epochs between its decays; by default a third.")] = None,
     momentum: Annotated[float | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
     dropout: Annotated[float | None, typer.Option()] = None,
