@@ -258,6 +258,33 @@ def test_dial_reaches_exactly_radius_rows_behind_the_wall(radius):
     torch.testing.assert_close(saliency[0, i, j], expected)
 
 
+def test_dial_energy_is_exact_where_windows_hold_whole_pools():
+    """Without pooling every position is a cell, and the expected squares are exact."""
+    setting = theory.Setting(8, 8, visible_rows=3, pool=1)
+    networks = theory.Networks.join(
+        theory.draw_networks(setting, IMAGE, filters=8, tau=TAU, networks=20_000, seed=4)
+    )
+    for radius in (0, 1, 3, 5):
+        squares = theory.windowed_gradcam(networks.maps, networks.gradients, radius).square()
+        found = squares.double().mean(0).numpy()
+        expected = theory.dial_energy(setting, IMAGE, radius)
+        # E[S²]/2 with E[ΣB²] = Vτ²‖m‖²/2 and the windows' weights of variance τ²n/A².
+        np.testing.assert_allclose(found, expected * TAU**4 * 8 / 4, rtol=0.15)
+        assert (found[3 + radius :] == 0).all()
+
+
+def test_dial_rows_by_hand():
+    """One map, one weight: 9 and 16 of energy, radius 0 and the whole map; no spread, no width."""
+    maps = torch.zeros(2, 1, 2, 2)
+    maps[:, 0, 0, 0], maps[:, 0, 1, 1] = 3, 4
+    gradients = torch.zeros_like(maps)
+    gradients[:, 0, 0, 0] = 1
+    rows = list(theory.dial_rows("x", maps, gradients, visible_map_rows=1, radii=[0, 1]))
+    assert [row["radius"] for row in rows] == [0, 1]
+    assert rows[0]["mean"] == 0
+    assert rows[1]["mean"] == rows[1]["low"] == rows[1]["high"] == pytest.approx(0.8)
+
+
 def test_map_leak_by_hand():
     """3 in a visible row and 4 in a hidden one: 4/5. A zero map has none."""
     saliency = torch.zeros(2, 4, 4)
@@ -307,14 +334,17 @@ def test_uniform_prediction_is_the_mean_map():
 
 
 def test_principal_projection_against_a_covariance_eigenvector():
-    """EigenCAM's projection has the largest variance, mean 0, and the sign of the activations."""
+    """EigenCAM's projection has the largest variance, mean 0, and its largest value positive."""
     maps = one_trunk().maps[0].double()
     projection = theory.principal_projection(maps)
     table = maps.flatten(1).T
+    _, vectors = torch.linalg.eigh(torch.cov(table.T))
+    by_hand = ((table - table.mean(0)) @ vectors[:, -1]).reshape(6, 6)
+    torch.testing.assert_close(projection.abs(), by_hand.abs(), rtol=1e-8, atol=1e-12)
+    assert projection.max() >= -projection.min()
     values = torch.linalg.eigvalsh(torch.cov(table.T))
     assert projection.mean() == pytest.approx(0, abs=1e-12)
     assert projection.var() == pytest.approx(float(values[-1]))
-    assert torch.corrcoef(torch.stack([projection.flatten(), table.sum(1)]))[0, 1] > 0
 
 
 def test_unknown_method_is_refused_with_the_known_ones():

@@ -133,7 +133,9 @@ def law_panels(
         ax.set(xlabel=labels[name])
     np.atleast_1d(axes)[0].set_ylabel("E[GC] at a hidden position")
     handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, 2 * len(curves)), frameon=False)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(4, 2 * len(curves)), frameon=False
+    )
     return figure
 
 

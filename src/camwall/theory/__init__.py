@@ -20,7 +20,7 @@ head_widths    N₁, …, N_L              widths of the head's hidden ReLU laye
 =============  ======================  ==========================================================
 """
 
-from camwall.theory.dial import map_leak, windowed_gradcam
+from camwall.theory.dial import dial_energy, dial_rows, map_leak, windowed_gradcam
 from camwall.theory.filterlaw import FilterLaw, gradcam_filter_law, xgradcam_filter_law
 from camwall.theory.given import (
     ablationcam_given_maps,
@@ -67,6 +67,8 @@ __all__ = [
     "ablationcam_given_maps",
     "cauchy_positive",
     "coverage",
+    "dial_energy",
+    "dial_rows",
     "draw_networks",
     "energy_leak",
     "gradcam_bound",

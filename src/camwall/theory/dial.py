@@ -1,10 +1,14 @@
 """The dial from HiResCAM to GradCAM: the gradient averaged over windows of growing size."""
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from camwall.theory.chi import check_count
+from camwall.theory.setting import Setting
 
 
 def windowed_gradcam(maps: Tensor, gradients: Tensor, radius: int) -> Tensor:
@@ -26,6 +30,64 @@ def windowed_gradcam(maps: Tensor, gradients: Tensor, radius: int) -> Tensor:
     side = 2 * check_count("radius", radius, least=0) + 1
     weights = F.avg_pool2d(gradients, side, stride=1, padding=radius, count_include_pad=False)
     return torch.relu((weights * maps).sum(1))
+
+
+def dial_energy(setting: Setting, image: Tensor, radius: int) -> np.ndarray:
+    """Expected squares of :func:`windowed_gradcam` at initialisation, up to one factor, [h, w].
+
+    A window of area A around a position with patch m sees n_w of the visible cells' weights, and
+    the expected square is proportional to ‖m‖² n_w/A². A cell whose pool lies partly in the window
+    counts by the part, as if each of its positions were as likely to hold the maximum; exact where
+    windows hold whole pools, in particular at both ends of the dial's scale and far from edges.
+    """
+    h, w = setting.map_shape
+    rows, columns = setting.visible_map_rows, setting.pooled_shape[1] * setting.pool
+    share = torch.zeros(1, 1, h, w, dtype=torch.double)
+    share[..., :rows, :columns] = 1 / setting.pool**2
+    side = 2 * check_count("radius", radius, least=0) + 1
+    seen = F.avg_pool2d(share, side, stride=1, padding=radius, divisor_override=1)
+    area = F.avg_pool2d(torch.ones_like(share), side, 1, radius, divisor_override=1)
+    return setting.patch_norms(image) ** 2 * (seen / area**2)[0, 0].numpy()
+
+
+def dial_rows(
+    name: str,
+    maps: Tensor,
+    gradients: Tensor,
+    *,
+    visible_map_rows: int,
+    radii: Iterable[int],
+    resamples: int = 500,
+    seed: int = 0,
+) -> Iterator[dict[str, float | int | str]]:
+    """The share of energy behind the wall against the window's radius.
+
+    Parameters
+    ----------
+    name : of the network or networks, copied into each row.
+    maps, gradients : [N, V, h, w], of N networks or images.
+
+    Yields
+    ------
+    dict
+        ``network, radius``; ``mean``, √(Σ hidden squares / Σ squares) over all N maps; ``low`` and
+        ``high``, its 95 % bootstrap interval over the N.
+    """
+    generator = np.random.default_rng(seed)
+    for radius in radii:
+        squares = windowed_gradcam(maps, gradients, radius).detach().double().square()
+        hidden = squares[:, visible_map_rows:].sum((1, 2)).numpy()
+        total = squares.sum((1, 2)).numpy()
+        drawn = generator.integers(0, len(total), (resamples, len(total)))
+        shares = np.sqrt(hidden[drawn].sum(1) / total[drawn].sum(1))
+        low, high = np.quantile(shares, [0.025, 0.975])
+        yield {
+            "network": name,
+            "radius": radius,
+            "mean": float(np.sqrt(hidden.sum() / total.sum())),
+            "low": float(low),
+            "high": float(high),
+        }
 
 
 def map_leak(saliency: Tensor, visible_map_rows: int) -> Tensor:

@@ -83,13 +83,13 @@ def principal_projection(maps: Tensor) -> Tensor:
     """EigenCAM's map before its ReLU: maps [V, h, w] -> [h, w], from the maps alone.
 
     The positions' vectors of V activations, centred, projected on their first principal direction
-    (Muhammad and Yeasin, 2020). An SVD leaves the sign open; it is set so that the projection
-    grows with the activations' sum.
+    (Muhammad and Yeasin, 2020). An SVD leaves the sign open; it is set so that the largest absolute
+    value is positive.
     """
     table = maps.flatten(1).T.double()
     centred = table - table.mean(0)
     projection = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    if projection @ centred.sum(1) < 0:
+    if projection.max() < -projection.min():
         projection = -projection
     return projection.reshape(maps.shape[1:])
 

@@ -1,0 +1,108 @@
+"""The registered methods on random simple CNNs: what each mechanism promises, measured."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camwall import theory
+from camwall.models.simple import SimpleCNN, simple_cnn
+from camwall.saliency import METHODS, explain, leak
+from camwall.saliency.leak import is_empty
+from camwall.saliency.registry import Mechanism, find
+
+Row = dict[str, Any]
+
+
+def random_network_rows(
+    images: Tensor, *, networks: int, filters: int = 16, visible_rows: int = 4, tau: float = 0.1
+) -> Iterator[Row]:
+    """Every registered method on every image in ``networks`` random simple CNNs.
+
+    Parameters
+    ----------
+    images : tensor [N, 1, H, H]
+
+    Yields
+    ------
+    dict
+        ``method, mechanism, sees_through`` (what the register says), ``network`` (its seed),
+        ``image``, ``leak`` (rows that interpolation fills left out), ``empty``.
+    """
+    for seed in range(networks):
+        model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed)
+        for method in METHODS.values():
+            engine = "camwall" if method.raw is not None else "grad-cam"
+            with torch.no_grad():
+                maps = explain(model, images, method, engine=engine)  # type: ignore[arg-type]
+            values, empty = leak(maps, model.wall, bleed=False), is_empty(maps)
+            for index in range(len(images)):
+                yield {
+                    "method": method.name,
+                    "mechanism": method.mechanism.value,
+                    "sees_through": method.sees_through,
+                    "network": seed,
+                    "image": index,
+                    "leak": float(values[index]),
+                    "empty": bool(empty[index]),
+                }
+
+
+def predicted_leak(method: str, model: SimpleCNN, image: Tensor, tau: float) -> float:
+    """A method's mean leak by theory, from one image's maps and the law of the weights alone.
+
+    0 for weights at each position; that of the principal projection for the activations alone;
+    the mean over draws of the weights for every other method.
+    """
+    mechanism, rows = find(method).mechanism, model.wall.visible_map_rows
+    if mechanism is Mechanism.POSITION_WISE:
+        return 0.0
+    with torch.no_grad():
+        maps = model.features(image[None])[0]
+    if mechanism is Mechanism.ACTIVATIONS:
+        return float(theory.map_leak(torch.relu(theory.principal_projection(maps)), rows))
+    visible, pool = model.setting.visible_rows, model.setting.pool
+    drawn = theory.predicted_maps(method, maps, visible_rows=visible, tau=tau, pool=pool)
+    return theory.mean_leak(drawn, rows).value
+
+
+def prediction_rows(
+    images: Tensor,
+    methods: Sequence[str],
+    *,
+    heads: int,
+    filters: int = 16,
+    visible_rows: int = 4,
+    tau: float = 0.1,
+) -> Iterator[Row]:
+    """The leak that theory predicts from maps alone, beside the mean leak over random heads.
+
+    Each image has a trunk of its own, under which ``heads`` heads are drawn: the scores of one
+    network with as many classes.
+
+    Parameters
+    ----------
+    images : tensor [N, 1, H, H]
+    methods : names of methods whose weights have a law, or that are position-wise or EigenCAM's.
+
+    Yields
+    ------
+    dict
+        ``method, trunk, predicted, measured, se``: leaks on the map's own grid, empty maps left
+        out, and the standard error of the measured mean.
+    """
+    for seed, image in enumerate(images):
+        model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed, classes=heads)
+        batch = image.expand(heads, -1, -1, -1)
+        for method in methods:
+            with torch.no_grad():
+                raw = explain(model, batch, method, target=range(heads), normalize=False)
+            measured = theory.mean_leak(raw, model.wall.visible_map_rows)
+            yield {
+                "method": method,
+                "trunk": seed,
+                "predicted": predicted_leak(method, model, image, tau),
+                "measured": measured.value,
+                "se": measured.standard_error,
+            }

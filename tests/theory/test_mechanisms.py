@@ -1,0 +1,39 @@
+"""All registered methods on random simple CNNs: what the register promises is what is measured."""
+
+import pandas as pd
+import pytest
+import torch
+
+import camwall
+from camwall.check.mechanisms import predicted_leak, prediction_rows, random_network_rows
+from camwall.models.simple import simple_cnn
+
+IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
+
+
+def test_the_register_tells_who_sees_through():
+    """On random networks a method leaks exactly when `METHODS` says so; all methods are asked."""
+    rows = pd.DataFrame(random_network_rows(IMAGES, networks=2, filters=8, visible_rows=2, tau=0.3))
+    assert set(rows["method"]) == set(camwall.METHODS)
+    assert len(rows) == 2 * 3 * len(camwall.METHODS)
+    worst = rows.groupby("method")["leak"].max()
+    for name, method in camwall.METHODS.items():
+        assert (worst[name] > 0) == method.sees_through, name
+
+
+def test_predictions_are_what_heads_show():
+    """From maps and the weights' law alone: within five standard errors of 300 heads' mean."""
+    methods = ["GradCAM", "XGradCAM", "GradCAM++", "HiResCAM", "EigenCAM (corrected)"]
+    rows = pd.DataFrame(
+        prediction_rows(IMAGES[:2], methods, heads=300, filters=8, visible_rows=2, tau=0.3)
+    )
+    assert len(rows) == 10
+    assert rows["predicted"].max() > 0.3
+    # The prediction has a spread of its own, from as many draws.
+    assert ((rows["predicted"] - rows["measured"]).abs() <= 5 * 1.4 * rows["se"] + 1e-4).all()
+
+
+def test_a_method_without_a_law_has_no_prediction():
+    """ShapleyCAM's weights have no law here: refused by name."""
+    with pytest.raises(camwall.CamwallError, match="no law of weights is known for 'ShapleyCAM'"):
+        predicted_leak("ShapleyCAM", simple_cnn(4, 3, 12, 2), IMAGES[0], 0.1)
