@@ -357,7 +357,8 @@ def _evaluate(photographs: Path, out: Path, launcher: list[str]) -> bytes:
 
 def test_two_processes_give_the_table_of_one(photographs, tmp_path):
     """Shared out over two processes, the table is the same to the last digit."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
+    # With --cpu, accelerate's launcher leaves the start of several processes to MPI.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     two = _evaluate(photographs, tmp_path / "two", [*launch, "--num_processes", "2", "-m"])
     one = _evaluate(photographs, tmp_path / "one", [sys.executable, "-m"])

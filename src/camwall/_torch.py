@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
@@ -29,3 +31,13 @@ def finite(scores: Tensor) -> Tensor:
             "explained; check the weights and the images' normalisation"
         )
     return scores
+
+
+def processes() -> PartialState:
+    """This process among those of a launcher, and its device.
+
+    accelerate joins several processes without an accelerator only where it is told to use the CPU.
+    """
+    return PartialState(
+        cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    )

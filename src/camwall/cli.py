@@ -100,6 +100,7 @@ def evaluate(
     Under ``accelerate launch -m camwall evaluate …`` the images are shared out over processes,
     devices and hosts.
     """
+    from camwall._torch import processes
     from camwall.check import evaluate as run
 
     report = run(
@@ -114,10 +115,10 @@ def evaluate(
         engine=engine,  # type: ignore[arg-type]  # explain refuses other names
         autocast=autocast,
     )
-    from accelerate import PartialState
-
-    if PartialState().is_main_process:
+    state = processes()
+    if state.is_main_process:
         print(report)
+    state.destroy_process_group()
 
 
 app.command()(train)

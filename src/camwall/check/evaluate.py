@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
-
 from camwall import runs, stacks
+from camwall._torch import processes
 from camwall.check.report import Report
 from camwall.check.run import check
 from camwall.models.named import DEFAULT_ROW, named_model
@@ -55,7 +54,7 @@ def evaluate(
     CamwallError, BlindnessError
         As `named_model`, `certify` and `check` raise them.
     """
-    state = PartialState()
+    state = processes()
     model = named_model(network, row=row, checkpoint=checkpoint).to(state.device)
     certificate = certify(model)
     chosen = stacks.load(images).head(limit)

@@ -103,10 +103,10 @@ class Report:
         """One row for each method, leaks as fractions.
 
         ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the
-        mean over images (over groups of images, where some share a visible half); ``clear``, the mean with the bleed rows left out; ``empty``, the number
-        of images whose map is zero everywhere, which count in none of these; ``images``, the
-        number in all; ``sees_through``, whether any map is positive behind the wall beyond
-        interpolation.
+        mean over images (over groups, where images share a visible half); ``clear``, the mean
+        with the bleed rows left out; ``empty``, the number of images whose map is zero
+        everywhere, which count in none of these; ``images``, the number in all;
+        ``sees_through``, whether any map is positive behind the wall beyond interpolation.
         """
         rows = []
         for method in self.methods:

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from camwall._torch import evaluating
+from camwall._torch import evaluating, processes
 from camwall.check.cells import Cell, CellStore
 from camwall.check.report import Report, default_methods, random_level
 from camwall.check.source import ImageSet, Source, model_digest
@@ -121,7 +120,7 @@ def check(
     source = Source(model, images, labels)
     if target is not None and len(target) != len(source):
         raise CamwallError(f"{len(source)} images need {len(source)} targets, not {len(target)}")
-    state = PartialState()
+    state = processes()
     identity = {
         "model": model_digest(model),
         "wall": vars(model.wall),
