@@ -23,7 +23,7 @@ def test_imagenet_classes_are_torchvisions_in_the_order_of_their_wordnet_ids():
 
 
 def test_animals_are_the_first_398_classes():
-    """The last animal is the puffer, the first thing the abacus; a crane is a bird and a machine."""
+    """The last animal is the puffer, the first thing the abacus."""
     table = data.imagenet_classes()
     assert list(table.index[table["animal"]]) == list(range(398))
     assert list(table["name"][[0, 397, 398]]) == ["tench", "puffer", "abacus"]

@@ -67,7 +67,7 @@ def test_a_package_is_downloaded_with_a_state_of_its_own_and_unpacked(apt, tmp_p
 
 def test_what_apt_says_of_an_unknown_package_becomes_our_reason(apt, tmp_path):
     """One line, from apt's own error."""
-    with pytest.raises(DataUnavailable, match="^apt-get failed: Unable to locate package$"):
+    with pytest.raises(DataUnavailable, match=r"^apt-get failed: Unable to locate package$"):
         debian.unpack("other", tmp_path)
 
 

@@ -111,9 +111,11 @@ def _opacity(animal: Placed, scene: Scene) -> Array:
 
 def _lit(ground: Array, animal: Placed, scene: Scene) -> Array:
     """The animal's colours under the scene's light, a little nearer to the scene's brightness."""
-    weight = animal.alpha.sum() + 1e-9
-    own = (animal.picture.mean(axis=2) * animal.alpha).sum() / weight
-    around = (ground.mean(axis=2) * animal.alpha).sum() / weight
+    # Sums of whole numbers are exact, whatever their order.
+    weight = np.rint(255.0 * animal.alpha)
+    total = 3.0 * weight.sum() + 1.0
+    own = (animal.picture.sum(axis=2) * weight).sum() / total
+    around = (np.rint(ground).sum(axis=2) * weight).sum() / total
     gain = 1.0 + 0.12 * np.clip((around - own) / (own + 1.0), -1.0, 1.0)
     colours = animal.picture * gain * np.asarray(scene.light)
     veil, share = scene.haze

@@ -119,8 +119,8 @@ def _labels(source: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     if not (source / PROMPTS).is_file():
         return {}
     try:
-        table = pd.read_csv(source / PROMPTS).set_index("file")
-        return {name: {str(key): value for key, value in table.loc[name].items()} for name in names}
+        table = pd.read_csv(source / PROMPTS).set_index("file").to_dict("index")
+        return {name: {str(key): value for key, value in table[name].items()} for name in names}
     except (OSError, ValueError, KeyError) as error:
         raise CamwallError(
             f"{source / PROMPTS} needs a row for each image, by the column file: {error}."

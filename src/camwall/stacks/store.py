@@ -111,9 +111,13 @@ def sha256(path: str | Path) -> str:
 
 
 @cache
+def _class_names() -> list[str]:
+    return list(data.imagenet_classes()["name"])
+
+
 def class_name(index: int) -> str:
     """The name of an ImageNet class."""
-    return str(data.imagenet_classes()["name"][index])
+    return _class_names()[index]
 
 
 def describe(

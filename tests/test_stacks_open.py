@@ -1,0 +1,236 @@
+"""STACK-OPEN: paired variants, determinism, geometry, and what goes wrong."""
+
+import hashlib
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw
+
+from camwall import config, data, stacks
+from camwall.errors import CamwallError
+from camwall.stacks import compose, cutouts
+from camwall.stacks import texture as tx
+from camwall.stacks.scenes import SCENES
+from camwall.stacks.store import sha256
+
+# Of the pixels when they were first painted. If they change on purpose, raise cutouts.EDITION.
+SCENES_SHA256 = "8cba1fda2366ebe466e5621271f5f14461d5fa752951cd24633f2fb90f8eb58c"
+OPEN_SHA256 = "05c4c4ba93c466a772ca7ff4b37ae377ce4ee34b341c0f4ee2bfd17a24a53e20"
+
+# file, species, ImageNet class, scenes
+MADE_UP = [
+    ("fox.png", "red fox", 277, "meadow"),
+    ("lion-1.png", "lion", 291, "meadow snow"),
+    ("lion-2.png", "lion", 291, "meadow snow"),
+    ("cock.png", "chicken", 7, "meadow"),
+    ("hen.png", "chicken", 8, "meadow"),
+    ("chick.png", "chicken", None, "meadow"),
+    ("orca.png", "orca", 148, "underwater"),
+    ("groper.png", "groper", None, "underwater"),
+    ("slug.png", "slug", 114, "leaf"),
+    ("moth.png", "moth", None, "leaf"),
+    ("hare.png", "hare", 331, "snow"),
+]
+
+PLAIN = (100.0, (10, 20, 30), (70, 60, 50))  # a scene that is quick to paint
+
+
+@pytest.fixture
+def stamps(tmp_path, monkeypatch):
+    """A folder of made-up stamps, blobs of each its own colours, with labels and plain scenes."""
+    folder = tmp_path / "stamps"
+    folder.mkdir()
+    rows = []
+    for number, (name, species, imagenet, scenes) in enumerate(MADE_UP):
+        rng = np.random.default_rng(number)
+        image = Image.new("RGBA", (150 + 10 * number, 130))
+        draw = ImageDraw.Draw(image)
+        for _ in range(8):
+            x, y = int(rng.integers(5, 60)), int(rng.integers(5, 50))
+            colour = (*(int(c) for c in rng.integers(0, 256, 3)), 255)
+            draw.ellipse((x, y, x + 70, y + 70), fill=colour)
+        image.save(folder / name)
+        rows.append((name, species, imagenet, None, scenes.split(), None, sha256(folder / name)))
+    columns = ["file", "species", "imagenet", "wnid", "scenes", "note", "sha256"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"imagenet": "Int64"})
+    monkeypatch.setattr(data, "stamp_labels", lambda: frame)
+    for name, scene in SCENES.items():
+        plain = replace(scene, paint=lambda rng, horizon: 60.0 + 2.0 * tx.ground(rng, *PLAIN)[0])
+        monkeypatch.setitem(SCENES, name, plain)
+    return folder
+
+
+def build(folder, stamps, **options):
+    """Build without a progress bar."""
+    return stacks.open(folder, stamps=stamps, progress=False, **options)
+
+
+def pixels(found):
+    """All images, [N, 224, 224, 3]."""
+    return np.stack([np.asarray(Image.open(path)) for path in found.paths])
+
+
+def test_the_seed_determines_every_byte(stamps, tmp_path):
+    """Two builds agree file by file; another seed gives other pictures."""
+    first, again = (build(tmp_path / name, stamps, n=4, seed=3) for name in "ab")
+    other = build(tmp_path / "c", stamps, n=4, seed=4)
+    pd.testing.assert_frame_equal(first.frame, again.frame)
+    assert first.info["pixels_sha256"] == again.info["pixels_sha256"]
+    assert not set(first.frame["sha256"]) & set(other.frame["sha256"])
+
+
+def test_a_smaller_set_is_the_beginning_of_a_larger_one(stamps, tmp_path):
+    """So that a quick run looks at some of the same stacks."""
+    few, many = (build(tmp_path / str(n), stamps, n=n) for n in (4, 8))
+    pd.testing.assert_frame_equal(few.frame, many.frame.head(4))
+    assert many.head(4).frame.equals(few.frame)
+    assert len(many.head(None)) == 8
+
+
+def test_variants_share_their_visible_half_and_differ_behind_the_wall_alone(stamps, tmp_path):
+    """What makes the design paired: above the wall not one pixel differs."""
+    found = build(tmp_path / "o", stamps, n=9, row=150)
+    images = pixels(found)
+    for _, group in found.frame.groupby("group"):
+        assert list(group["variant"]) == ["same", "other", "none"]
+        for first, second in pairwise(group.index):
+            differs = (images[first] != images[second]).any(axis=(1, 2))
+            assert not differs[:150].any()
+            assert differs[150:].any()
+
+
+def test_each_class_stands_above_once_before_any_comes_again(stamps, tmp_path):
+    """And nothing is left out for lack of another photograph."""
+    found = build(tmp_path / "o", stamps, n=7, hidden="none")
+    assert sorted(found.labels_visible) == sorted({row[2] for row in MADE_UP if row[2]})
+
+
+def test_no_animal_crosses_the_wall(stamps, tmp_path):
+    """The boxes of the manifest lie on their side, at any row."""
+    for row in (64, 160, 176):
+        frame = build(tmp_path / str(row), stamps, n=6, row=row).frame
+        for half, low, high in (("visible", 0, row), ("hidden", row, 224)):
+            boxes = frame[f"{half}_box"].dropna().str.split(expand=True).astype(int)
+            left, top, right, bottom = (boxes[column] for column in range(4))
+            assert (top >= low).all()
+            assert (bottom <= high).all()
+            assert ((left >= 0) & (left < right) & (right <= 224) & (top < bottom)).all()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_painting_an_animal_changes_its_own_side_only(stamps, scene):
+    """Shadow, haze and grass included; and it does change that side."""
+    ground = np.full((224, 224, 3), 120.0)
+    stamp = compose.cut_out(Image.open(stamps / "fox.png"))
+    rng = np.random.default_rng(0)
+    animal = compose.place(stamp, rng, (8, 149), False, 1.0, True)
+    picture = compose.paint(ground, animal, SCENES[scene], rng, (0, 150))
+    assert (picture[150:] == ground[150:]).all()
+    assert (picture[:150] != ground[:150]).any()
+
+
+def test_the_same_species_is_another_photograph_where_there_is_one(stamps, tmp_path):
+    """Of the same class first; else of the species; else the same one mirrored and smaller."""
+    labels = data.stamp_labels().to_dict("records")
+    index = {label["file"]: number for number, label in enumerate(labels)}
+
+    def kin(name, scene):
+        return {labels[k]["file"] for k in cutouts._who_else(labels, index[name], scene)[0]}
+
+    assert kin("lion-1.png", "snow") == {"lion-2.png"}
+    assert kin("cock.png", "meadow") == {"hen.png", "chick.png"}
+    assert kin("fox.png", "meadow") == set()
+    frame = build(tmp_path / "o", stamps, n=7, hidden="same").frame
+    assert (frame["visible_species"] == frame["hidden_species"]).all()
+
+
+def test_another_species_is_of_another_class_and_could_stand_there(stamps, tmp_path):
+    """Neither species nor class agrees; an animal without a class may hide but not stand above."""
+    frame = build(tmp_path / "o", stamps, n=14, hidden="other").frame
+    scenes = data.stamp_labels().set_index("file")["scenes"]
+    assert (frame["visible_species"] != frame["hidden_species"]).all()
+    assert (frame["visible_index"] != frame["hidden_index"].fillna(-1)).all()
+    assert all(s in scenes[f] for s, f in zip(frame["scene"], frame["hidden_source"], strict=True))
+    assert frame["visible_index"].notna().all()
+    assert frame["hidden_index"].isna().any()
+
+
+def test_the_manifest_describes_the_images_and_their_sources(stamps, tmp_path):
+    """Checksums of both, labels of both halves, nothing where nothing stands."""
+    found = build(tmp_path / "o", stamps, n=3)
+    for path, row in zip(found.paths, found.frame.itertuples(), strict=True):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+        assert sha256(stamps / row.visible_source) == row.visible_sha256
+    none = found.frame.iloc[2]
+    assert none["variant"] == "none"
+    assert none[[c for c in found.frame if c.startswith("hidden_")]].isna().all()
+    assert found.labels_hidden[2] is None
+    assert (
+        found.frame["visible_name"][0] == data.imagenet_classes()["name"][found.labels_visible[0]]
+    )
+    assert found.info["parameters"] == {"n": 3, "hidden": "all", "row": 160, "edition": 1}
+    assert {"seed", "versions", "date", "builder"} <= found.info.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 0}, "n must be at least 1, not 0"),
+        ({"row": 224}, "the wall at row 224 leaves no room"),
+        ({"row": -3}, "take a row between 48 and 176"),
+        ({"hidden": "Same"}, "unknown variant 'Same': take one of same, other, none, all"),
+    ],
+)
+def test_parameters_out_of_range_are_refused_before_anything_is_written(
+    stamps, tmp_path, options, message
+):
+    """One line that says what to do, and no folder."""
+    with pytest.raises(CamwallError, match=message):
+        build(tmp_path / "o", stamps, **options)
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: f.unlink(), r"no image at .*fox\.png"),
+        (
+            lambda f: f.write_bytes(f.read_bytes()[:300]),
+            r"fox\.png is not an image that can be read",
+        ),
+        (
+            lambda f: Image.new("RGBA", (9, 9), "red").save(f),
+            r"fox\.png is not the picture that was",
+        ),
+    ],
+)
+def test_a_missing_corrupt_or_other_stamp_leaves_nothing_behind(stamps, tmp_path, spoil, message):
+    """The build stops with one line; neither the folder nor a temporary one is there."""
+    spoil(stamps / "fox.png")
+    before = set(tmp_path.iterdir())
+    with pytest.raises(CamwallError, match=message):
+        build(tmp_path / "o", stamps, n=30)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_the_painting_is_the_same_on_every_machine():
+    """Every scene, against the checksum of the pixels it had when it was written."""
+    digest = hashlib.sha256()
+    for number, scene in enumerate(SCENES.values()):
+        rng = np.random.default_rng(number)
+        digest.update(tx.to_image(scene.paint(rng, 130.0)).tobytes())
+    assert digest.hexdigest() == SCENES_SHA256
+
+
+def test_stacks_of_the_real_stamps(tmp_path):
+    """The stamps are those that were labelled, and give the stacks that the book measures."""
+    if not (config.cache_dir() / "stamps").is_dir():
+        pytest.skip("the stamps are not in the cache")
+    found = stacks.open(tmp_path / "o", n=3, progress=False)
+    assert found.info["pixels_sha256"] == OPEN_SHA256
+    labels = data.stamp_labels()
+    for file, expected in zip(labels["file"], labels["sha256"], strict=True):
+        assert sha256(data.stamps() / file) == expected
