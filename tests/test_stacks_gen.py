@@ -141,7 +141,7 @@ def pipeline():
     return diffusers.StableDiffusionPipeline(
         vae=vae,
         text_encoder=transformers.CLIPTextModel(text),
-        tokenizer=transformers.CLIPTokenizer(vocab=words, merges=[]),
+        tokenizer=transformers.CLIPTokenizer(vocab=words, merges=[], model_max_length=77),
         unet=unet,
         scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
