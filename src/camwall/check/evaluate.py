@@ -34,8 +34,8 @@ def evaluate(
     images : path
         A folder that a builder of `camwall.stacks` wrote, or any folder of images.
     out : path
-        Gets ``table.csv``, ``cells.csv``, ``manifest.json``, and under ``cells/`` what a killed
-        run needs to go on.
+        Gets ``table.csv``, ``cells.csv``, ``stacks.csv`` (what each image shows),
+        ``manifest.json``, and under ``cells/`` what a killed run needs to go on.
     network, row, checkpoint
         As `named_model` takes them.
     methods, batch, engine, autocast, progress
@@ -87,5 +87,7 @@ def evaluate(
             certificate=str(certificate),
         )
         report.save(out, manifest)
+        images_of = chosen.frame.assign(image=[path.name for path in chosen.paths])
+        runs.write_csv(Path(out) / "stacks.csv", images_of)
     state.wait_for_everyone()
     return report

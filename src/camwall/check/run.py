@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from camwall._torch import evaluating, processes
 from camwall.check.cells import Cell, CellStore

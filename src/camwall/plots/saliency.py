@@ -40,7 +40,9 @@ def heatmap_grid(
     """
     use_style()
     norm = Normalize(0, 1)
-    count, columns = len(pixels), len(maps) + 1
+    columns = len(maps) + 1
+    points = 4 + 0.8 * columns  # a page shrinks a wide grid, and its letters with it
+    count = len(pixels)
     figure, axes = plt.subplots(
         count, columns, figsize=(1.25 * columns + 0.6, 1.16 * count + 0.3), squeeze=False
     )
@@ -48,7 +50,7 @@ def heatmap_grid(
         picture = np.clip(pixels[i].permute(1, 2, 0).cpu().numpy(), 0, 1)
         row[0].imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1)
         if captions is not None:
-            row[0].set_ylabel(captions[i], fontsize=7, rotation=0, ha="right", va="center")
+            row[0].set_ylabel(captions[i], fontsize=points, rotation=0, ha="right", va="center")
         grey = picture.mean(axis=2)
         for ax, (name, values) in zip(row[1:], maps.items(), strict=True):
             ax.imshow(grey, cmap="gray", vmin=0, vmax=1)
@@ -61,7 +63,7 @@ def heatmap_grid(
                     transform=ax.transAxes,
                     ha="right",
                     va="bottom",
-                    fontsize=7,
+                    fontsize=0.9 * points,
                     color="white",
                     bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0},
                 )
@@ -70,11 +72,11 @@ def heatmap_grid(
             ax.set(xticks=[], yticks=[])
             sns.despine(ax=ax, left=True, bottom=True)
             if i == 0:
-                ax.set_title(name.replace(" (", "\n("), fontsize=8)
+                ax.set_title(name.replace(" (", "\n("), fontsize=points)
     scale = ScalarMappable(norm, SALIENCY_CMAP)
     bar = figure.colorbar(scale, ax=axes, fraction=0.012, pad=0.01)
-    bar.set_label("saliency, stretched to [0, 1]", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    bar.set_label("saliency", fontsize=points)
+    bar.ax.tick_params(labelsize=0.8 * points)
     return figure
 
 

@@ -20,17 +20,19 @@ _EXACT, _BOUND, _SHARP = "#0173b2", "#d55e00", "#029e73"
 _HIDDEN = "#d9d9d9"
 
 
-def _sheet(ax: Axes, corner: tuple[float, float], size: float, rows: int, visible: int) -> None:
-    """A map seen from the front, its hidden rows shaded, one line for each row and column."""
-    step, (x, y) = size / rows, corner
-    ax.add_patch(Rectangle(corner, size, size, facecolor="white", edgecolor="black", zorder=2))
+def _sheet(
+    ax: Axes, corner: tuple[float, float], size: float, rows: int, visible: int, level: int
+) -> None:
+    """A map seen from the front, its hidden rows grey; a higher ``level`` lies before a lower."""
+    step, (x, y), z = size / rows, corner, 2.0 + level
     hidden = (rows - visible) * step
-    ax.add_patch(Rectangle(corner, size, hidden, facecolor=_HIDDEN, edgecolor="none", zorder=2))
+    ax.add_patch(Rectangle(corner, size, size, facecolor="white", zorder=z))
+    ax.add_patch(Rectangle(corner, size, hidden, facecolor=_HIDDEN, zorder=z + 0.1))
     for t in range(1, rows):
-        ax.plot([x, x + size], [y + t * step] * 2, color="#888888", linewidth=0.3, zorder=2.1)
-        ax.plot([x + t * step] * 2, [y, y + size], color="#888888", linewidth=0.3, zorder=2.1)
-    ax.plot([x, x + size], [y + hidden] * 2, color=WALL_COLOUR, linewidth=2, zorder=3)
-    ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="black", zorder=3.1))
+        ax.plot([x, x + size], [y + t * step] * 2, color="#888888", linewidth=0.3, zorder=z + 0.2)
+        ax.plot([x + t * step] * 2, [y, y + size], color="#888888", linewidth=0.3, zorder=z + 0.2)
+    ax.plot([x, x + size], [y + hidden] * 2, color=WALL_COLOUR, linewidth=2, zorder=z + 0.3)
+    ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="black", zorder=z + 0.4))
 
 
 def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> Figure:
@@ -51,18 +53,19 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     side = 2.6 * setting.kernel / rows
     patch = (2.6 * 0.5, 2.6 * 0.16)
     ax.add_patch(Rectangle(patch, side, side, fill=False, edgecolor=_BOUND, linewidth=1.6))
-    ax.text(patch[0] + side + 0.07, patch[1], "m", color=_BOUND, fontsize=11, va="bottom")
+    ax.text(patch[0] - 0.07, patch[1], "m", color=_BOUND, fontsize=12, ha="right", va="bottom")
     map_rows, pooled_rows = setting.map_shape[0], setting.pooled_shape[0]
     for t in (2, 1, 0):
-        _sheet(ax, (3.6 + 0.22 * t, 0.1 + 0.16 * t), 2.3, map_rows, setting.visible_map_rows)
-        _sheet(ax, (7.3 + 0.17 * t, 0.55 + 0.13 * t), 1.35, pooled_rows, setting.visible_rows)
+        maps_at, pooled_at = (3.6 + 0.22 * t, 0.1 + 0.16 * t), (7.3 + 0.17 * t, 0.55 + 0.13 * t)
+        _sheet(ax, maps_at, 2.3, map_rows, setting.visible_map_rows, 2 - t)
+        _sheet(ax, pooled_at, 1.35, pooled_rows, setting.visible_rows, 2 - t)
     cell = (3.6 + 2.3 * 0.52, 0.1 + 2.3 * 0.17)
     step = 2.3 / map_rows
-    ax.add_patch(Rectangle(cell, step, step, facecolor=_BOUND, edgecolor=_BOUND, zorder=4))
+    ax.add_patch(Rectangle(cell, step, step, facecolor=_BOUND, edgecolor=_BOUND, zorder=6))
     for corner in ((side, 0), (side, side)):
         start = (patch[0] + corner[0], patch[1] + corner[1])
         ax.add_patch(
-            ConnectionPatch(start, cell, "data", "data", color=_BOUND, linewidth=0.7, zorder=3.5)
+            ConnectionPatch(start, cell, "data", "data", color=_BOUND, linewidth=0.7, zorder=5.5)
         )
     score = (11.0, 1.75)
     for y in np.linspace(1.35, 1.95, 4):
@@ -84,10 +87,11 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     )
     for x, text in titles:
         ax.text(x, 3.0, text, ha="center", va="bottom", fontsize=10)
-    for x, text in ((3.05, f"{filters} filters\n{k}×{k}"), (6.75, f"max\n{p}×{p}")):
-        ax.text(x, -0.22, text, ha="center", va="top", fontsize=9, color="#333333")
-        ax.annotate("", (x + 0.3, -0.1), (x - 0.3, -0.1), arrowprops={"arrowstyle": "->"})
-    ax.set(xlim=(-0.1, 11.6), ylim=(-0.95, 3.75), aspect="equal")
+    for x, y, text in ((3.1, 2.2, f"{filters} filters\n{k}×{k}"), (6.83, 2.2, f"max\n{p}×{p}")):
+        ax.text(x, y + 0.12, text, ha="center", va="bottom", fontsize=9, color="#333333")
+        arrow = {"arrowstyle": "-|>", "color": "black"}
+        ax.annotate("", xy=(x + 0.35, y), xytext=(x - 0.35, y), arrowprops=arrow, zorder=5)
+    ax.set(xlim=(-0.1, 11.6), ylim=(-0.15, 3.75), aspect="equal")
     ax.axis("off")
     return figure
 
@@ -105,14 +109,19 @@ def law_panels(
     log : the names whose panel has logarithmic axes.
     """
     use_style()
-    figure, axes = plt.subplots(1, len(curves), figsize=(max(6.5, 3.5 * len(curves)), 3.4))
+    figure, axes = plt.subplots(1, len(curves), figsize=(max(6.5, 2.9 * len(curves)), 3.3))
     for ax, (name, table) in zip(np.atleast_1d(axes), curves.items(), strict=True):
         x = table[name]
         ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
         ax.plot(x, table["lower"], color=_SHARP, linestyle=":", label="elementary bound")
         shown = table["bound"] > 0 if name in log else table["bound"].notna()
         ax.plot(
-            x[shown], table["bound"][shown], color=_BOUND, linestyle="--", label="paper's bound"
+            x[shown],
+            table["bound"][shown],
+            color=_BOUND,
+            linestyle="--",
+            marker="D" if shown.sum() == 1 else None,  # a line through one point is not seen
+            label="paper's bound",
         )
         ax.errorbar(
             x,
@@ -144,12 +153,12 @@ def looseness(table: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
-    table : columns ``paper`` and ``elementary`` (ratios; NaN where the bound is <= 0), indexed by V.
+    table : columns ``paper`` and ``elementary``, ratios, indexed by V; NaN where there is no bound.
     """
     use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.2))
     ax.plot(
-        table["filters"],
+        table.index,
         table["paper"],
         color=_BOUND,
         linestyle="--",
@@ -181,7 +190,7 @@ def distributions(
     Values are in units of the law's root mean square.
     """
     use_style()
-    figure, axes = plt.subplots(1, len(laws), figsize=(3.5 * len(laws), 3.1), sharey=True)
+    figure, axes = plt.subplots(1, len(laws), figsize=(2.9 * len(laws), 3.1), sharey=True)
     for ax, (name, law) in zip(axes, laws.items(), strict=True):
         unit = law.second_moment**0.5
         x = np.linspace(0.01, 4, 400)

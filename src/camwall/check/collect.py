@@ -1,0 +1,98 @@
+"""Several training runs of one study, masked and baseline, seed by seed, in tables side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from camwall.check.run import check
+from camwall.errors import CamwallError
+from camwall.models.checkpoint import load_checkpoint
+from camwall.runs import manifest, write_csv, write_json
+from camwall.saliency import METHODS, PAPER
+from camwall.train.pairs import pair_stacks
+from camwall.train.studies import study
+from camwall.wall import certify
+
+#: The paper's methods, and the other rule that is exactly blind behind a wall.
+COLLECTED = (*PAPER, "LayerCAM")
+
+
+def collect_runs(
+    folder: str | Path,
+    out: str | Path,
+    *,
+    methods: tuple[str, ...] = COLLECTED,
+    command: str | None = None,
+) -> pd.DataFrame:
+    """Join finished runs, and measure each network on the stacks that training followed.
+
+    Parameters
+    ----------
+    folder : path
+        Each folder in it that holds ``model.pt`` is a run of `camwall train`.
+    out : path
+        Gets ``metrics.csv`` (each epoch of each run), ``leaks.csv`` (each run's table),
+        ``networks.csv`` (top-1 on the test images, and on the stacks for the visible image) and
+        ``manifest.json`` (the command and each run's manifest).
+    methods : tuple of str
+    command : str, optional
+        For the manifest; by default this process's.
+
+    Returns
+    -------
+    DataFrame
+        What is in ``networks.csv``.
+
+    Raises
+    ------
+    CamwallError
+        No finished run, or runs of several studies.
+    BlindnessError
+        A masked network whose wall has a hole.
+    """
+    found = sorted(path.parent for path in Path(folder).glob("*/model.pt"))
+    if not found:
+        raise CamwallError(f"no finished run in {folder}: none of its folders holds a model.pt")
+    manifests = [json.loads((run / "manifest.json").read_text("utf-8")) for run in found]
+    given = {(m["parameters"]["study"], m["parameters"]["data"]) for m in manifests}
+    if len(given) > 1:
+        raise CamwallError(f"{folder} holds runs of several studies: collect each by itself")
+    name, source = given.pop()
+    data = study(name).load(source, small=manifests[0]["parameters"]["small"])
+    metrics, leaks, networks = [], [], []
+    for run, made in zip(found, manifests, strict=True):
+        model = load_checkpoint(run / "model.pt", certified=False)
+        images, labels = pair_stacks(data.test, model, made["parameters"]["stacks"] or 100)
+        if model.masked:
+            certify(model, images[:10])
+        report = check(
+            model,
+            images,
+            [METHODS[method] for method in methods],
+            labels=labels.tolist(),
+            batch=20,
+            progress=False,
+        )
+        key: dict[str, Any] = {
+            "network": "masked" if model.masked else "baseline",
+            "seed": made["seed"],
+        }
+        history = pd.read_csv(run / "metrics.csv")
+        metrics.append(history.assign(**key))
+        leaks.append(report.table.reset_index().assign(**key))
+        with torch.no_grad():
+            top1 = float((model(images).argmax(1) == labels).float().mean())
+        networks.append(key | {"test_top1": history["test_top1"].iloc[-1], "stacks_top1": top1})
+    out = Path(out)
+    first = ["network", "seed"]
+    for file, frames in (("metrics", metrics), ("leaks", leaks)):
+        joined = pd.concat(frames, ignore_index=True)
+        write_csv(out / f"{file}.csv", joined[first + [c for c in joined if c not in first]])
+    frame = pd.DataFrame(networks)
+    write_csv(out / "networks.csv", frame)
+    record = manifest({"study": name, "methods": list(methods)}, seed=0, command=command)
+    write_json(out / "manifest.json", record | {"runs": manifests})
+    return frame
