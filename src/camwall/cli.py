@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from camwall.errors import CamwallError
-from camwall.train.command import shrink, train
+from camwall.train.command import collect, shrink, train
 
 app = typer.Typer(
     help="Walls, certificates of blindness, and saliency methods that see through them.",
@@ -122,6 +122,7 @@ def evaluate(
 
 
 app.command()(train)
+app.command()(collect)
 app.command()(shrink)
 
 

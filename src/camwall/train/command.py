@@ -149,7 +149,9 @@ def train(
         int | None, typer.Option(help="Images a process takes at once; gradients accumulate.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    lr_step: Annotated[int | None, typer.Option(help="Epochs between its decays; by default a third.")] = None,
+    lr_step: Annotated[
+        int | None, typer.Option(help="Epochs between its decays; by default a third.")
+    ] = None,
     momentum: Annotated[float | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
     dropout: Annotated[float | None, typer.Option()] = None,
@@ -200,6 +202,19 @@ def train(
         for certificate in result.run.certificates[-1:]:
             print(certificate)
         print(f"top-1 {last['test_top1']:.1%} after epoch {last['epoch']:.0f}; {out / MODEL}")
+
+
+def collect(
+    runs: Annotated[Path, typer.Argument(help="Folder of finished runs of one study.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the tables.")],
+) -> None:
+    """Join the runs of a folder into tables, and measure their networks on stacks.
+
+    Each network is checked with the paper's methods on the stacks it was followed on.
+    """
+    from camwall.check.collect import collect_runs
+
+    print(collect_runs(runs, out, command=shlex.join(["camwall", *sys.argv[1:]])).to_string())
 
 
 def shrink(
