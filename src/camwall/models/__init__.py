@@ -5,6 +5,7 @@ from camwall.models.families import FAMILIES, Split, efficientnet_lite0, family,
 from camwall.models.preprocessing import Preprocessing
 from camwall.models.sides import SplitModel, build_wall
 from camwall.models.simple import SimpleCNN, simple_cnn
+from camwall.models.small import small_vgg
 from camwall.models.vgg import masked_vgg16
 from camwall.models.walled import MaskedModel, WalledModel
 
