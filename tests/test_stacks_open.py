@@ -234,3 +234,15 @@ def test_stacks_of_the_real_stamps(tmp_path):
     labels = data.stamp_labels()
     for file, expected in zip(labels["file"], labels["sha256"], strict=True):
         assert sha256(data.stamps() / file) == expected
+
+
+def test_boxes_are_read_back_by_half(stamps, tmp_path):
+    """One row an animal: three visible, two hidden in three stacks."""
+    found = build(tmp_path / "o", stamps, n=3)
+    boxes = found.boxes
+    assert list(boxes["half"]) == ["visible"] * 3 + ["hidden"] * 2
+    assert list(boxes["stack"]) == [0, 1, 2, 0, 1]
+    first = found.frame["hidden_box"][1].split()
+    assert [str(side) for side in boxes.loc[4, ["left", "top", "right", "bottom"]]] == first
+    left, top, right, bottom = boxes.loc[4, ["left", "top", "right", "bottom"]]
+    assert boxes["share"][4] == (right - left) * (bottom - top) / (224 * 64)

@@ -61,23 +61,21 @@ def _caption(entry: pd.Series) -> str:
     return "\n".join(names) if names != ["nothing", "nothing"] else str(entry["file"])
 
 
-def sources(frame: pd.DataFrame) -> Figure:
-    """How often each photograph stands above the wall and behind it.
+def composition(stacks: Stacks) -> Figure:
+    """Which scenes a set of STACK-OPEN has, and how large its animals are on each side.
 
     Parameters
     ----------
-    frame
-        The manifest of one or more sets of stacks: ``visible_source``, ``hidden_source``,
-        ``variant``.
+    stacks
+        With the manifest's columns ``group``, ``scene`` and the boxes of the animals.
     """
     use_style()
-    figure, (above, below) = plt.subplots(
-        1, 2, figsize=(7.2, 2.5), gridspec_kw={"width_ratios": [1, 1.6]}
-    )
-    scenes = frame.drop_duplicates("group")["scene"].value_counts()
-    sns.barplot(x=scenes.to_numpy(), y=scenes.index, ax=above, color=sns.color_palette()[0])
-    above.set(xlabel="visible halves", ylabel="", title="scene")
-    counts = frame.groupby(["variant", "hidden_source"]).size().rename("times").reset_index()
-    sns.countplot(counts, x="times", hue="variant", ax=below)
-    below.set(xlabel="times behind the wall", ylabel="photographs", title="hidden animals")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.5))
+    scenes = stacks.frame.drop_duplicates("group")["scene"].value_counts()
+    sns.barplot(x=scenes.to_numpy(), y=scenes.index, ax=left, color=sns.color_palette()[0])
+    left.set(xlabel="visible halves", ylabel="scene")
+    left.xaxis.get_major_locator().set_params(integer=True)
+    shares = stacks.boxes.assign(share=100 * stacks.boxes["share"])
+    sns.histplot(shares, x="share", hue="half", binwidth=5, ax=right)
+    right.set(xlabel="share of its side that its box takes (%)", ylabel="animals")
     return figure

@@ -74,6 +74,28 @@ class Stacks:
             return [None] * len(self)
         return [None if pd.isna(label) else int(label) for label in self.frame[column]]
 
+    @property
+    def boxes(self) -> pd.DataFrame:
+        """Where the animals are: one row an animal, where the manifest gives boxes (STACK-OPEN).
+
+        ``stack``, ``half``, then ``left``, ``top``, ``right``, ``bottom`` in pixels, the last two
+        exclusive, and ``share``, the part of its side of the wall that the box takes.
+        """
+        parts = []
+        for half in ("visible", "hidden"):
+            boxes = self.frame.get(f"{half}_box", pd.Series(dtype=str)).dropna()
+            sides = pd.DataFrame(
+                [[int(side) for side in box.split()] for box in boxes],
+                columns=["left", "top", "right", "bottom"],
+            )
+            area = (sides["right"] - sides["left"]) * (sides["bottom"] - sides["top"])
+            row = self.frame.loc[boxes.index, "row"].to_numpy()
+            sides["share"] = area / (SIDE * (row if half == "visible" else SIDE - row))
+            sides.insert(0, "half", half)
+            sides.insert(0, "stack", boxes.index)
+            parts.append(sides)
+        return pd.concat(parts, ignore_index=True)
+
     def head(self, n: int | None) -> "Stacks":
         """The first ``n`` stacks; all for None."""
         return Stacks(self.folder, self.frame.head(len(self) if n is None else n), self.info)

@@ -1,0 +1,93 @@
+"""One entry for the three builders, for the notebook and the command line."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from camwall import config
+from camwall.errors import CamwallError
+from camwall.stacks import choices
+from camwall.stacks.cutouts import open as open_
+from camwall.stacks.generated import gen, prompts
+from camwall.stacks.generator import generate
+from camwall.stacks.mixed import mix
+from camwall.stacks.store import Stacks
+
+_BUILDERS: dict[str, tuple[Callable[..., Stacks], str]] = {
+    "open": (open_, "stamps"),
+    "mix": (mix, "root"),
+    "gen": (gen, "source"),
+}
+_QUICK = 6  # stacks of a quick run
+
+
+def make(
+    builder: str,
+    folder: str | Path,
+    source: str | Path | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    hidden: str | None = None,
+    row: int | None = None,
+    pipeline: str | None = None,
+    progress: bool = True,
+) -> Stacks:
+    """Build stacks with the builder of a name; None leaves a parameter to the builder's default.
+
+    Parameters
+    ----------
+    builder
+        ``"open"``, ``"mix"`` or ``"gen"``: see the function of that name.
+    folder
+        Where to write; in quick mode (``CAMWALL_QUICK``) beside it, with ``-quick`` at the end.
+    source
+        For open the folder of stamps, for mix the ImageNet-style folder, for gen the folder of
+        generated images.
+    n, seed, hidden, row
+        As the builder takes them.
+    pipeline
+        For gen: first generate images in ``source`` with this pipeline of diffusers, from
+        :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``.
+    progress
+        Show bars on stderr.
+
+    Returns
+    -------
+    Stacks
+        In quick mode at most six.
+
+    Raises
+    ------
+    CamwallError
+        If there is no such builder, it needs a source and has none, or it does not take a parameter
+        that was given.
+    """
+    choices.check_choice("builder", builder, list(_BUILDERS))
+    function, name_of_source = _BUILDERS[builder]
+    if source is None and builder != "open":
+        raise CamwallError(f"{builder} needs a source: the folder of images to build from.")
+    asked = {"n": n, "seed": seed, "hidden": hidden, "row": row, "pipeline": pipeline}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    if builder == "gen" and pipeline is not None and source is not None:
+        wanted = _shrunk(
+            {name: given.pop(name) for name in ("n", "seed", "hidden") if name in given}
+        )
+        generate(source, prompts(**wanted), given.pop("pipeline"), seed or 0, progress=progress)
+    known = inspect.signature(function).parameters
+    for name in given:
+        if name not in known:
+            raise CamwallError(f"the builder {builder} takes no {name}: leave it out.")
+    if "n" in known:
+        given = _shrunk(given)
+    if source is not None:
+        given[name_of_source] = source
+    folder = Path(folder)
+    if config.quick():
+        folder = folder.with_name(f"{folder.name}-quick")
+    return function(folder, **given, progress=progress)
+
+
+def _shrunk(given: dict[str, Any]) -> dict[str, Any]:
+    """In quick mode, no more than a few stacks."""
+    return {**given, "n": min(given.get("n", _QUICK), _QUICK)} if config.quick() else given

@@ -1,0 +1,77 @@
+"""One entry for the three builders, and the notebook that calls it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from camwall import stacks
+from camwall.errors import CamwallError
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "stacks.ipynb"
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of eight generated images, each of one colour."""
+    (tmp_path / "images").mkdir()
+    for number in range(8):
+        image = Image.new("RGB", (256, 256), (30 * number, 99, 0))
+        image.save(tmp_path / "images" / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_only_what_was_given_reaches_the_builder(images, tmp_path, monkeypatch):
+    """None leaves the builder's default; the source goes by the builder's own name."""
+    monkeypatch.delenv("CAMWALL_QUICK", raising=False)
+    made = stacks.make("gen", tmp_path / "a", images, progress=False)
+    direct = stacks.gen(tmp_path / "b", images, progress=False)
+    assert made.info["parameters"] == direct.info["parameters"]
+    assert list(made.frame["sha256"]) == list(direct.frame["sha256"])
+    photographs = tmp_path / "in" / "n02119022"
+    shutil.copytree(images, photographs)
+    mixed = stacks.make("mix", tmp_path / "c", tmp_path / "in", 3, 1, "same", 99, progress=False)
+    wanted = {"n": 3, "hidden": "same", "row": 99}
+    assert wanted.items() <= mixed.info["parameters"].items()
+    assert mixed.info["seed"] == 1
+
+
+def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
+    """So that it never stands in the way of the full one."""
+    monkeypatch.setenv("CAMWALL_QUICK", "1")
+    shutil.copytree(images, tmp_path / "in" / "n02119022")
+    made = stacks.make("mix", tmp_path / "m", tmp_path / "in", n=50, hidden="same", progress=False)
+    assert len(made) == 6
+    assert made.folder == tmp_path / "m-quick"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"builder": "mixed"}, "unknown builder 'mixed': take one of open, mix, gen"),
+        ({"builder": "mix"}, "mix needs a source"),
+        ({"builder": "gen", "source": "images", "row": 3}, "the builder gen takes no row"),
+        ({"builder": "open", "pipeline": "x"}, "the builder open takes no pipeline"),
+    ],
+)
+def test_what_a_builder_does_not_take_is_refused(tmp_path, given, message):
+    """No parameter is silently without effect."""
+    with pytest.raises(CamwallError, match=message):
+        stacks.make(folder=tmp_path / "o", **given)
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_notebook_builds_and_refuses_what_it_does_not_know(images, tmp_path):
+    """Run by papermill: -p reaches the builder, and a misspelt name stops the run."""
+    papermill = pytest.importorskip("papermill")
+    given = {"builder": "gen", "source": str(images), "folder": str(tmp_path / "out")}
+    run = {"progress_bar": False, "cwd": str(tmp_path)}
+    papermill.execute_notebook(NOTEBOOK, tmp_path / "OUT.ipynb", given, **run)
+    (built,) = tmp_path.glob("out*")
+    assert json.loads((built / "manifest.json").read_text())["builder"] == "gen"
+    misspelt = {"bilder": "gen", "folder": str(tmp_path / "never")}
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'builder'"):
+        papermill.execute_notebook(NOTEBOOK, tmp_path / "OUT.ipynb", misspelt, **run)
+    assert not list(tmp_path.glob("never*"))
