@@ -1,5 +1,6 @@
 """Make the chapters tests: `pytest --nbmake` runs MyST notebooks as it runs .ipynb files."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -34,6 +35,12 @@ class ChapterFile(NotebookFile):
 
     def collect(self) -> Any:
         yield ChapterItem.from_parent(self, filename=str(self.path))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Forget what the notebooks wrote when they were tested last: they would take it up again."""
+    if session.config.option.nbmake and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(session.config.rootpath / "notebooks" / "runs", ignore_errors=True)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ChapterFile | None:
