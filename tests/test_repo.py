@@ -160,7 +160,7 @@ def test_dependencies_are_bounded() -> None:
 
 def test_what_the_library_imports_is_declared() -> None:
     """Every package that the library imports is a dependency, not somebody else's by chance."""
-    extras = [name for name in project()["optional-dependencies"] if name not in ("book", "test")]
+    extras = [name for name in project()["optional-dependencies"] if name != "test"]
     declared = {canonicalize_name(wanted.name) for wanted in requirements(*extras)}
     imported = set()
     for path in (ROOT / "src" / "camwall").rglob("*.py"):
@@ -241,8 +241,10 @@ def test_chapter_is_prose_first(path: Path) -> None:
 
 @by_name
 def test_chapter_defines_nothing(path: Path) -> None:
-    """A function or class defined in a chapter belongs in the library."""
+    """A function defined in a chapter belongs in the library, but for the reader's own method."""
     for cell in code_cells(path):
+        if "own-method" in cell.metadata.get("tags", []):
+            continue
         defined = re.findall(r"^\s*(?:def|class) \w+", cell.source, re.MULTILINE)
         assert defined == []
 
@@ -255,7 +257,8 @@ def test_chapter_figures_have_caption_name_and_text(path: Path) -> None:
         if "figure" in shown:
             assert len(shown["figure"].get("caption", "").split()) >= 5, cell.source
             assert shown["figure"].get("name"), cell.source
-            assert len(shown.get("image", {}).get("alt", "").split()) >= 5, cell.source
+            if not shown["figure"]["name"].startswith("tab-"):  # a table is text already
+                assert len(shown.get("image", {}).get("alt", "").split()) >= 5, cell.source
         elif re.search(r"\bplots\.\w+\.?\w*\(", cell.source):
             assert "glue(" in cell.source, f"a figure without caption: {cell.source}"
     text = path.read_text(encoding="utf-8")
