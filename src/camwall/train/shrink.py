@@ -69,15 +69,15 @@ def shrink_folder(
     Raises
     ------
     CamwallError
-        A folder without images, the same folder twice, sizes or qualities that cannot be, two
+        A folder without images, a target inside it, sizes or qualities that cannot be, two
         images of one name; images that cannot be read, after all others are written, with the
         first one's name.
     """
     source, target = Path(source), Path(target)
     if not 1 <= quality <= 95 or size < 1:
         raise CamwallError(f"size is at least 1 and quality 1 to 95, not {size} and {quality}")
-    if not source.is_dir() or source.resolve() == target.resolve():
-        raise CamwallError(f"shrink from a folder of images to another, not {source} to {target}")
+    if not source.is_dir() or target.resolve().is_relative_to(source.resolve()):
+        raise CamwallError(f"shrink a folder to a folder outside it, not {source} to {target}")
     names = list(_images(source))
     if not names:
         raise CamwallError(f"no images below {source}")

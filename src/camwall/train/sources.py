@@ -16,6 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from camwall.config import cache_dir
 from camwall.errors import CamwallError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -175,7 +176,7 @@ def hub_sources(name: str) -> tuple[HubSource, HubSource]:
             f"hf:{name} needs the package datasets: pip install 'camwall[imagenet]'"
         ) from None
     try:
-        splits = load_dataset(name)
+        splits = load_dataset(name, cache_dir=str(cache_dir() / "hub"))
     except Exception as error:  # the package raises errors of many kinds, of its own and of others
         raise CamwallError(
             f"the data set {name!r} cannot be had from the hub ({str(error).splitlines()[0]}); a "

@@ -1,0 +1,139 @@
+"""The command, the notebook's run, the leak per epoch, and runs joined."""
+
+import json
+from dataclasses import replace
+
+import pandas as pd
+import papermill
+import pytest
+import torch
+from test_repo import ROOT
+from training import RECIPE, make_data, make_model
+from typer.testing import CliRunner
+
+from camwall import explain, leak, load_checkpoint
+from camwall.check.collect import collect_runs
+from camwall.check.follow import FOLLOWED, follow_leaks
+from camwall.cli import app
+from camwall.errors import CamwallError
+from camwall.saliency import is_empty
+from camwall.train import fit, pair_stacks
+from camwall.train.command import train_study
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Studies shrink to a smoke test."""
+    monkeypatch.setenv("CAMWALL_QUICK", "1")
+
+
+def test_followed_leaks_are_the_means_of_leak():
+    """Each number is the mean of `leak` over the maps of `explain` that are not empty; where the
+    wall is, the position-wise methods have none, and the stacks' split changes nothing."""
+    data = make_data()
+    model = make_model(data).eval()
+    stacks, _ = pair_stacks(data.test, model, 7)
+    row = follow_leaks(stacks, batch=3)(model)
+    assert {name.partition("/")[2] for name in row} == set(FOLLOWED)
+    for method in FOLLOWED:
+        maps = explain(model, stacks, method)
+        kept = maps[~is_empty(maps)]
+        assert row[f"empty/{method}"] == 7 - len(kept)
+        expected = float(leak(kept, model.wall).mean())
+        assert row[f"leak/{method}"] == pytest.approx(expected, abs=1e-6)
+    assert row["leak/HiResCAM"] == row["leak/LayerCAM"] == 0
+    assert row["leak/GradCAM"] > 0.1
+
+
+def test_all_maps_empty_leaves_the_mean_out():
+    """A method whose maps are all zero has a count of them and no mean."""
+    data = make_data()
+    model = make_model(data).eval()
+    with torch.no_grad():
+        model.head[1].weight.zero_()
+    row = follow_leaks(torch.rand(3, 1, 28, 28), ["HiResCAM"])(model)
+    assert row == {"empty/HiResCAM": 3.0}
+
+
+def test_the_command_trains_certifies_and_records(tmp_path):
+    """One command leaves metrics with leaks, the model, and a manifest with its own words; the
+    network it saved certifies, and answers as often rightly as the metrics say."""
+    out = tmp_path / "run"
+    arguments = ["train", str(out), "--epochs", "6", "--stacks", "5", "--seed", "3"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "blind to rows 15–27" in done.stdout
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert metrics["epoch"].tolist() == [1, 2]  # quick
+    assert metrics["leak/GradCAM"].between(0, 1).all()
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seed"] == 3
+    assert manifest["parameters"]["study"] == "digits"
+    assert manifest["parameters"]["lr_step"] == 2  # of 6 epochs, as 30 of 90
+    assert len(manifest["certificates"]) == 2
+    trained = train_study("digits", out=out, epochs=6, stacks=5, seed=3, progress=False)
+    loaded = load_checkpoint(out / "model.pt")
+    inputs, _ = pair_stacks(trained.data.test, loaded, 50)
+    assert torch.equal(loaded(inputs), trained.model(inputs))
+    images = torch.stack([i.float() / 255 for i in trained.data.test.images])
+    scores = loaded(loaded.preprocessing.normalize(images))
+    right = float((scores.argmax(1) == trained.data.test.labels).float().mean())
+    assert right == pytest.approx(metrics["test_top1"].iloc[-1], abs=1e-6)
+
+
+def test_runs_are_joined(tmp_path):
+    """Masked and baseline stand side by side, one row a run, a row for each epoch, and a row for
+    each method; the wall shows in the masked network's row alone."""
+    for masked in (True, False):
+        train_study("digits", masked=masked, out=tmp_path / "runs" / str(masked), progress=False)
+    networks = collect_runs(tmp_path / "runs", tmp_path / "out", methods=("GradCAM", "HiResCAM"))
+    assert sorted(networks["network"]) == ["baseline", "masked"]
+    assert networks["test_top1"].between(0, 1).all()
+    metrics = pd.read_csv(tmp_path / "out" / "metrics.csv")
+    assert metrics.groupby("network")["epoch"].apply(list).to_dict() == {
+        "baseline": [1, 2],
+        "masked": [1, 2],
+    }
+    leaks = pd.read_csv(tmp_path / "out" / "leaks.csv").set_index(["network", "method"])["mean"]
+    assert leaks["masked", "HiResCAM"] == 0
+    assert leaks["baseline", "HiResCAM"] > 0
+    assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]) == 2
+    with pytest.raises(CamwallError, match="no finished run"):
+        collect_runs(tmp_path / "out", tmp_path / "other")
+
+
+def test_tensorboard_gets_each_epochs_numbers(tmp_path):
+    """The event file holds the loss of each epoch that metrics.csv has."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    data = make_data()
+    recipe = replace(RECIPE, epochs=2)
+    run = fit(make_model(data), data, recipe, tmp_path, progress=False, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    values = [event.value for event in events.Scalars("train_loss")]
+    assert values == pytest.approx(run.history["train_loss"].tolist(), rel=1e-6)
+    with pytest.raises(CamwallError, match="needs a folder"):
+        fit(make_model(data), data, recipe, progress=False, tensorboard=True)
+
+
+def test_progress_shows_loss_accuracy_rate_and_time_left(capsys):
+    """The line on stderr names the epoch, the loss, top-1, images per second and what is left."""
+    data = make_data()
+    fit(make_model(data), data, replace(RECIPE, epochs=1))
+    shown = capsys.readouterr().err
+    for part in ("epoch=1", "loss=", "top1=", "image/s", "<"):
+        assert part in shown
+
+
+def test_the_notebook_refuses_a_misspelt_parameter(tmp_path):
+    """`-p epoch 90` stops before any training and names the parameter that was meant."""
+    with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'epochs'"):
+        papermill.execute_notebook(
+            ROOT / "notebooks" / "train.ipynb",
+            tmp_path / "out.ipynb",
+            parameters={"epoch": 90, "out": str(tmp_path / "run")},
+            progress_bar=False,
+        )
+    assert not (tmp_path / "run").exists()
