@@ -1,9 +1,13 @@
 """Where things are kept and how large a run is: the two settings that come from the environment."""
 
 import os
+import warnings
 from pathlib import Path
 
-import pooch
+with warnings.catch_warnings():
+    # pooch imports tqdm.auto, which prints into every notebook that ipywidgets is missing.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import pooch
 
 
 def quick() -> bool:

@@ -35,9 +35,7 @@ def contact_sheet(
     """
     use_style()
     lines = -(-len(stacks) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(1.55 * columns, 1.75 * lines), squeeze=False
-    )
+    figure, axes = plt.subplots(lines, columns, figsize=(1.2 * columns, 1.5 * lines), squeeze=False)
     rows = stacks.frame["row"] if "row" in stacks.frame else pd.Series([None] * len(stacks))
     for ax in axes.flat:
         ax.axis("off")

@@ -51,7 +51,7 @@ def open(
     n
         Number of stacks.
     seed
-        Determines every choice; the same seed gives the same pixels on every machine.
+        Determines every choice and every pixel.
     hidden
         ``"same"``: another photograph of the visible species, or the same one mirrored and scaled;
         ``"other"``: another species, of another class, that could stand there; ``"none"``; or
