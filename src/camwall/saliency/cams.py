@@ -81,7 +81,7 @@ def gradcam_pp_exact(maps: Tensor, gradients: Tensor) -> Tensor:
     weights="the mean of the gradient, each position weighed by its activation",
     mechanism=Mechanism.SIGNED,
     sees_through=True,
-    reference="fu2020axiom",
+    reference="fu2020xgradcam",
     package="XGradCAM",
 )
 def xgradcam(maps: Tensor, gradients: Tensor) -> Tensor:

@@ -82,7 +82,13 @@ def explain_with_package(
 
 
 for _name, _package, _weights, _mechanism, _reference in (
-    ("ShapleyCAM", "ShapleyCAM", "the mean over the map of G − ½ (∂G/∂B)·B", "SIGNED", "cai2025"),
+    (
+        "ShapleyCAM",
+        "ShapleyCAM",
+        "the mean over the map of G − ½ (∂G/∂B)·B",
+        "SIGNED",
+        "cai2025shapleycam",
+    ),
     ("FEM", "FEM", "how often the channel lies two σ above its mean", "ACTIVATIONS", "fuad2020fem"),
     ("KPCA-CAM", "KPCA_CAM", "a kernel's first component", "ACTIVATIONS", "karmani2024kpca"),
 ):
