@@ -1,14 +1,19 @@
 """Small things every use of a model needs: it is left as found, and its scores are numbers."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
+
+with warnings.catch_warnings():
+    # accelerate imports tqdm.auto, which prints into every notebook that ipywidgets is missing.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
 
 @contextmanager
