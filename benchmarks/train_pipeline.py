@@ -102,6 +102,10 @@ def main() -> None:
                 begin = time.process_time()
                 seen = run()
                 rates[name].append(seen / (time.process_time() - begin))
+        weigh = (
+            [f.stat().st_size for f in folder.glob("*/*")],
+            [f.stat().st_size for f in small.glob("*/*")],
+        )
         sizes = np.array([Image.open(file).size for file in sorted(folder.glob("*/*"))])
     rows = [
         {
@@ -128,6 +132,8 @@ def main() -> None:
             "count": len(sizes),
             "mean_width": float(sizes[:, 0].mean()),
             "mean_height": float(sizes[:, 1].mean()),
+            "mean_bytes": statistics.mean(weigh[0]),
+            "mean_bytes_shrunk": statistics.mean(weigh[1]),
         },
         shrinking_images_per_second=shrinking,
     )

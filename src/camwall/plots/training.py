@@ -78,7 +78,7 @@ def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -
                 values.index, values["min"], values["max"], color=colour, alpha=0.2, lw=0
             )
         ax.axhline(100 * flat_level, color=FLAT_COLOUR, lw=1, ls=":", label="flat map")
-        ax.set(title=name, xlabel="epoch", ylim=(-2, None))
+        ax.set(title=name, xlabel="epoch", ylim=(-2, 100))
     axes[0, 0].set_ylabel("leak, %")
     axes[0, -1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
