@@ -374,7 +374,8 @@ def test_two_processes_give_the_table_of_one(photographs, tmp_path):
         (["evaluate", "{photographs}", "out", "--method", "Grad"], "unknown method 'Grad'"),
         (["evaluate", "{photographs}", "out", "--row", "150"], "rows that do: 32, 64"),
         (["certify", "--network", "lenet"], "unknown network 'lenet'"),
-        (["certify", "--network", "masked-vgg16"], "needs trained weights"),
+        (["certify", "--checkpoint", "a.pt"], "a.pt"),
+        (["certify", "--network", "vgg16", "--checkpoint", "a.pt"], "not both"),
     ],
 )
 def test_command_line_errors_are_one_line(

@@ -19,12 +19,14 @@ app = typer.Typer(
 )
 
 Row = Annotated[int, typer.Option(help="First hidden image row of a network walled untrained.")]
-Checkpoint = Annotated[Path | None, typer.Option(help="Weights of the paper's networks.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="A network trained behind its wall, ours or the paper's.")
+]
 Network = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="efficientnet-lite0, masked-vgg16, baseline-vgg16, or one of torchvision's VGG and "
-        "ResNet networks."
+        help="efficientnet-lite0, which is the default, or one of torchvision's VGG and ResNet "
+        "networks."
     ),
 ]
 
@@ -66,7 +68,7 @@ def methods() -> None:
 
 @app.command()
 def certify(
-    network: Network = "efficientnet-lite0",
+    network: Network = None,
     row: Row = 160,
     checkpoint: Checkpoint = None,
     every_class: Annotated[
@@ -84,7 +86,7 @@ def certify(
 def evaluate(
     images: Annotated[Path, typer.Argument(help="Folder of stacks, or of any images.")],
     out: Annotated[Path, typer.Argument(help="Folder of the table; a killed run resumes there.")],
-    network: Network = "efficientnet-lite0",
+    network: Network = None,
     row: Row = 160,
     checkpoint: Checkpoint = None,
     method: Annotated[

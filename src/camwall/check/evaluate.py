@@ -16,7 +16,7 @@ def evaluate(
     images: str | Path,
     out: str | Path,
     *,
-    network: str = "efficientnet-lite0",
+    network: str | None = None,
     row: int = DEFAULT_ROW,
     checkpoint: str | Path | None = None,
     methods: Sequence[str] | None = None,
@@ -72,6 +72,7 @@ def evaluate(
         parameters = {
             "network": network,
             "row": row,
+            "checkpoint": None if checkpoint is None else Path(checkpoint).name,
             "images": Path(images).name,
             "methods": list(report.methods),
             "limit": limit,
