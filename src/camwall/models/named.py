@@ -7,7 +7,7 @@ import torchvision
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import load_checkpoint
 from camwall.models.families import efficientnet_lite0
-from camwall.models.split import build_wall
+from camwall.models.sides import build_wall
 from camwall.models.walled import WalledModel
 
 DEFAULT_NETWORK = "efficientnet-lite0"
