@@ -274,15 +274,19 @@ def test_dial_energy_is_exact_where_windows_hold_whole_pools():
 
 
 def test_dial_rows_by_hand():
-    """One map, one weight: 9 and 16 of energy, radius 0 and the whole map; no spread, no width."""
-    maps = torch.zeros(2, 1, 2, 2)
+    """Energy 9 before the wall and 16 behind it, and a map that is empty: 4/5, and one in three."""
+    maps = torch.zeros(3, 1, 2, 2)
     maps[:, 0, 0, 0], maps[:, 0, 1, 1] = 3, 4
     gradients = torch.zeros_like(maps)
-    gradients[:, 0, 0, 0] = 1
+    gradients[:, 0, 0, 0] = torch.tensor([1.0, 2.0, -1.0])
     rows = list(theory.dial_rows("x", maps, gradients, visible_map_rows=1, radii=[0, 1]))
     assert [row["radius"] for row in rows] == [0, 1]
-    assert rows[0]["mean"] == 0
-    assert rows[1]["mean"] == rows[1]["low"] == rows[1]["high"] == pytest.approx(0.8)
+    assert rows[0]["energy"] == rows[0]["leak"] == 0
+    for key in ("energy", "energy_low", "energy_high", "leak", "leak_low", "leak_high"):
+        assert rows[1][key] == pytest.approx(0.8)
+    assert rows[1]["empty"] == pytest.approx(1 / 3)
+    with pytest.raises(CamwallError, match="all maps at radius 0 are empty"):
+        next(theory.dial_rows("x", maps[2:], gradients[2:], visible_map_rows=1, radii=[0]))
 
 
 def test_map_leak_by_hand():

@@ -56,8 +56,8 @@ class SimpleCNN(WalledModel):
         """Set the weights behind the wall to 0; to be called again after each optimiser step."""
         self.cells()[:, :, self.setting.visible_rows :] = 0
 
-    def visible_features(self, images: Tensor) -> Tensor:
-        return self.features(images[:, :, : self.wall.row])
+    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        return (self.trunk if trunk is None else trunk)(images[:, :, : self.wall.row])
 
     def visible_head(self) -> nn.Sequential:
         weight = self.cells()[:, :, : self.setting.visible_rows].flatten(1)

@@ -274,41 +274,42 @@ def predicted_against_measured(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def dial(table: pd.DataFrame, map_rows: int) -> Figure:
-    """Leak against the side of the window over which the gradient is averaged.
+def dial(random: pd.DataFrame, trained: pd.DataFrame) -> Figure:
+    """Leak against the radius of the window over which the gradient is averaged, two panels.
 
     Parameters
     ----------
-    table : columns ``network``, ``radius``, ``mean``, ``low``, ``high`` (fractions), and
-        ``predicted`` (NaN where there is no law).
-    map_rows : rows of the map: from radius ``map_rows - 1`` on the window is the whole map.
+    random : rows of :func:`camwall.theory.dial_rows` for random networks, with ``law``, the
+        predicted share of energy.
+    trained : the same rows for a trained network; its empty maps are drawn as a share.
     """
     use_style()
-    figure, ax = plt.subplots(figsize=(6.8, 3.7))
-    names = list(table["network"].unique())
-    for name, colour in zip(names, sns.color_palette("colorblind", len(names)), strict=True):
-        part = table[table["network"] == name].sort_values("radius")
-        ax.fill_between(
-            part["radius"], 100 * part["low"], 100 * part["high"], color=colour, alpha=0.2
-        )
-        ax.plot(part["radius"], 100 * part["mean"], "o-", color=colour, markersize=4, label=name)
-        if part["predicted"].notna().any():
-            ax.plot(
-                part["radius"],
-                100 * part["predicted"],
-                color="black",
-                linestyle=":",
-                label="predicted, at initialisation",
-            )
-    ax.set(
-        xlabel="window radius, positions of the map",
-        ylabel="leak, %",
-        xlim=(-0.5, map_rows - 0.5),
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.5), sharey=True)
+    for ax, table, key, label in (
+        (axes[0], random, "energy", "share of energy, measured"),
+        (axes[1], trained, "leak", "mean leak, maps that are not empty"),
+    ):
+        x = table["radius"]
+        low, high = 100 * table[f"{key}_low"], 100 * table[f"{key}_high"]
+        ax.fill_between(x, low, high, color=_EXACT, alpha=0.2, linewidth=0)
+        ax.plot(x, 100 * table[key], "o-", color=_EXACT, markersize=4, label=label)
+        ax.set(xlabel="window radius, positions of the map", xlim=(-0.5, x.max() + 0.5))
+        ax.annotate("HiResCAM", (0, 0), (0.5, -7), fontsize=9)
+        ax.annotate("GradCAM", (x.max(), -7), ha="right", fontsize=9)
+    axes[0].plot(
+        random["radius"], 100 * random["law"], color="black", linestyle=":", label="predicted"
     )
-    ax.set_ylim(bottom=-2)
-    ax.annotate("HiResCAM", (0, 0), (0.6, 3), fontsize=9)
-    ax.annotate("GradCAM", (map_rows - 1, 3), ha="right", fontsize=9)
-    ax.legend(frameon=False, loc="center right")
+    axes[1].plot(
+        trained["radius"],
+        100 * trained["empty"],
+        color=FLAT_COLOUR,
+        linestyle="--",
+        label="share of maps that are empty",
+    )
+    axes[0].set(title="random networks", ylabel="%", ylim=(-10, 105))
+    axes[1].set_title("trained on digits")
+    for ax in axes:
+        ax.legend(frameon=False, loc="upper left")
     return figure
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from camwall.errors import CamwallError
 from camwall.theory.chi import check_count
 from camwall.theory.setting import Setting
 
@@ -60,33 +61,50 @@ def dial_rows(
     resamples: int = 500,
     seed: int = 0,
 ) -> Iterator[dict[str, float | int | str]]:
-    """The share of energy behind the wall against the window's radius.
+    """The leak against the window's radius, over N networks or images.
 
     Parameters
     ----------
     name : of the network or networks, copied into each row.
-    maps, gradients : [N, V, h, w], of N networks or images.
+    maps, gradients : [N, V, h, w].
+
+    Raises
+    ------
+    CamwallError
+        If all maps of some radius are empty.
 
     Yields
     ------
     dict
-        ``network, radius``; ``mean``, √(Σ hidden squares / Σ squares) over all N maps; ``low`` and
-        ``high``, its 95 % bootstrap interval over the N.
+        ``network, radius``; ``energy``, √(Σ hidden squares / Σ squares) over all N maps, with its
+        95 % bootstrap interval over the N, ``energy_low`` and ``energy_high``; ``leak``, the mean
+        leak of the maps that are not empty, with its 95 % interval ``leak_low`` and ``leak_high``;
+        ``empty``, the share of maps that are.
     """
     generator = np.random.default_rng(seed)
     for radius in radii:
         squares = windowed_gradcam(maps, gradients, radius).detach().double().square()
         hidden = squares[:, visible_map_rows:].sum((1, 2)).numpy()
         total = squares.sum((1, 2)).numpy()
+        lit = total > 0
+        if not lit.any():
+            raise CamwallError(f"all maps at radius {radius} are empty: they have no leak")
+        hidden, total = hidden[lit], total[lit]
         drawn = generator.integers(0, len(total), (resamples, len(total)))
         shares = np.sqrt(hidden[drawn].sum(1) / total[drawn].sum(1))
         low, high = np.quantile(shares, [0.025, 0.975])
+        leaks = np.sqrt(hidden / total)
+        half = 1.96 * leaks.std() / np.sqrt(len(leaks))
         yield {
             "network": name,
             "radius": radius,
-            "mean": float(np.sqrt(hidden.sum() / total.sum())),
-            "low": float(low),
-            "high": float(high),
+            "energy": float(np.sqrt(hidden.sum() / total.sum())),
+            "energy_low": float(low),
+            "energy_high": float(high),
+            "leak": float(leaks.mean()),
+            "leak_low": float(leaks.mean() - half),
+            "leak_high": float(leaks.mean() + half),
+            "empty": float((~lit).mean()),
         }
 
 
