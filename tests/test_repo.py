@@ -85,6 +85,23 @@ def test_notebook_has_one_parameters_cell_and_no_outputs(path: Path) -> None:
         assert cell.execution_count is None, cell.source
 
 
+def test_documented_commands_name_parameters_that_exist() -> None:
+    """Every `papermill … -p name` that a page, the README or a notebook shows is accepted."""
+    parameters = {}
+    texts = [page.read_text(encoding="utf-8") for page in (*PAGES, ROOT / "README.md")]
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+        names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
+        parameters[path.name] = {node.id for node in names}
+        texts += [cell.source for cell in cells]
+    commands = re.findall(r"papermill notebooks/([\w.]+) ((?:[^\n]|(?<=\\)\n)*)", "\n".join(texts))
+    assert commands
+    for notebook, options in commands:
+        given = set(re.findall(r"-[pr] (\w+) ", options))
+        assert given <= parameters[notebook], f"{notebook}: {given - parameters[notebook]}"
+
+
 def test_every_citation_key_is_in_the_bibliography() -> None:
     """No page cites what the bibliography lacks, and the bibliography holds no key twice."""
     bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
