@@ -131,9 +131,9 @@ def check(
     }
     store = CellStore(run, identity, state.process_index)
     device = next(model.parameters()).device
-    groups = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
-    # Who does what depends on the groups alone, not on what is done: two processes never meet.
-    mine = groups[state.process_index :: state.num_processes]
+    batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
+    # Who does what depends on the batches alone, not on what is done: two processes never meet.
+    mine = batches[state.process_index :: state.num_processes]
     done = store.done()
     bar = tqdm(
         total=sum(len(group) for group in mine) * len(named),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tf
 
 from camwall.errors import CamwallError
+from camwall.images import read_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -55,15 +55,7 @@ class Preprocessing:
         An image that has the crop's size already (a stack) is taken as it is, so that the wall
         stays where it was drawn; any other is resized and cropped at its centre.
         """
-        try:
-            with Image.open(path) as file:
-                image = file.convert("RGB" if len(self.mean) == 3 else "L")
-        except FileNotFoundError:
-            raise CamwallError(f"no image at {path}") from None
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise CamwallError(
-                f"{path} is not an image that can be read ({error}); replace or remove it"
-            ) from None
+        image = read_image(path).convert("RGB" if len(self.mean) == 3 else "L")
         if image.size != (self.crop, self.crop):
             if self.resize is None:
                 raise CamwallError(

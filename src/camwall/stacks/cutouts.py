@@ -12,6 +12,7 @@ from PIL import Image
 
 from camwall import data
 from camwall.errors import CamwallError
+from camwall.images import read_image
 from camwall.stacks import choices, compose, store
 from camwall.stacks import texture as tx
 from camwall.stacks.choices import least_used
@@ -202,7 +203,7 @@ class _Painter:
     ) -> tuple[tx.Array, tuple[int, int, int, int]]:
         """Paint the animal of a label row into its side of the wall; give picture and box."""
         path = self.source / self.labels[index]["file"]
-        stamp = store.read_image(path)
+        stamp = read_image(path)
         if store.sha256(path) != self.labels[index]["sha256"]:
             raise CamwallError(
                 f"{path} is not the picture that was labelled: use the stamps of Tux Paint's "

@@ -10,6 +10,7 @@ from PIL import Image
 
 from camwall import data
 from camwall.errors import CamwallError
+from camwall.images import read_image
 from camwall.stacks import choices, store
 from camwall.stacks.store import SIDE, Painted, Stacks
 
@@ -108,7 +109,7 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
         for file in files:
             label = labels.get(file.name, {})
             row = {"source": file.name, "source_sha256": checksums[file.name]}
-            yield crop(store.read_image(file)), {**row, **label}
+            yield crop(read_image(file)), {**row, **label}
 
     parameters = {"source": source.resolve().name, "checksums": checksums, "labels": labels}
     return store.build(folder, "gen", parameters, None, stacks, len(files), progress)

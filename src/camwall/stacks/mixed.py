@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from camwall import data
 from camwall.errors import CamwallError
+from camwall.images import read_image
 from camwall.stacks import choices, store
 from camwall.stacks.store import IMAGE_SUFFIXES, SIDE, Painted, Row, Stacks
 
@@ -201,7 +202,7 @@ def halves(visible: str | Path, hidden: str | Path, row: int) -> Image.Image:
 
 def _cover(path: str | Path, rows: int) -> Image.Image:
     """The photograph scaled to cover 224 columns and ``rows`` rows, and cropped to them."""
-    photograph = store.read_image(path).convert("RGB")
+    photograph = read_image(path).convert("RGB")
     return ImageOps.fit(
         photograph, (SIDE, rows), Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT)
     )

@@ -107,26 +107,6 @@ class Stacks:
         return preprocessing.load(self.paths[start:stop])
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Open and decode an image file.
-
-    Raises
-    ------
-    CamwallError
-        If the file is missing or cannot be decoded to the end.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise CamwallError(f"no image at {path}.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CamwallError(
-            f"{path} is not an image that can be read ({error}); replace or remove it."
-        ) from None
-
-
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
