@@ -101,3 +101,17 @@ def test_random_choices_leave_the_global_generator_alone():
     schedule = Schedule(16, 8, seed=0)
     list(Batches(data.train, data.preprocessing, schedule, RECIPE, torch.device("cpu")))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"channels_last": True}])
+def test_precision_and_memory_format_change_rounding_alone(change):
+    """The loss curve is that of float32 and contiguous memory, to the rounding of the format."""
+    data, recipe = make_data(), replace(RECIPE, dropout=0.0)
+    plain, other = (
+        fit(make_model(data), data, r, progress=False).history
+        for r in (recipe, replace(recipe, **change))
+    )
+    limit = 0.05 if "precision" in change else 1e-4
+    difference = (curves(plain) - curves(other))[:, :2].abs().max()
+    assert difference < limit
+    assert ("precision" in change) == bool(difference > 1e-5)

@@ -4,6 +4,8 @@ import os
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,18 @@ def build(network: dict[str, Any]) -> MaskedModel:
     )
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a write that fails into one line for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
+        raise CamwallError(
+            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
+            "untouched: make room and start the same command again"
+        ) from None
+
+
 def save_atomic(content: Any, path: str | Path) -> Path:
     """`torch.save` to a temporary file, forced to the disk, then put in place in one step.
 
@@ -73,13 +87,8 @@ def save_atomic(content: Any, path: str | Path) -> Path:
             file.flush()
             os.fsync(file.fileno())
 
-    try:
+    with writing(path):
         return write_atomic(path, write)
-    except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
-        raise CamwallError(
-            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
-            "untouched: make room and start the same command again"
-        ) from None
 
 
 def save_checkpoint(model: MaskedModel, path: str | Path) -> Path:

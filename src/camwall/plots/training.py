@@ -67,7 +67,7 @@ def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -
         1, len(histories), figsize=(1.6 + 3.6 * len(histories), 3.2), sharey=True, squeeze=False
     )
     for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
-        methods = [column for column in history if column.startswith("leak/")]
+        methods = [column for column in map(str, history) if column.startswith("leak/")]
         for colour, column in zip(sns.color_palette("colorblind"), methods, strict=False):
             values = 100 * history.groupby("epoch")[column].agg(["mean", "min", "max"])
             method = column.removeprefix("leak/")

@@ -17,6 +17,7 @@ from camwall.check.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.models import MaskedModel
+from camwall.models.checkpoint import writing
 from camwall.runs import manifest, write_json
 from camwall.train.loop import Run, fit
 from camwall.train.pairs import pair_stacks
@@ -128,7 +129,8 @@ def train_study(
             threads=torch.get_num_threads(),
             device=str(PartialState().device),
         )
-        write_json(Path(out) / MANIFEST, record)
+        with writing(Path(out) / MANIFEST):
+            write_json(Path(out) / MANIFEST, record)
     return StudyRun(run, loaded, recipe)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
-from camwall.models.checkpoint import describe, save_checkpoint
+from camwall.models.checkpoint import describe, save_checkpoint, writing
 from camwall.models.walled import MaskedModel
 from camwall.runs import write_csv
 from camwall.train.loading import Batches, Schedule, derived_seed
@@ -221,7 +221,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             save_training(out, state)
             if self.history:
-                write_csv(out / METRICS, pd.DataFrame(self.history))
+                with writing(out / METRICS):
+                    write_csv(out / METRICS, pd.DataFrame(self.history))
 
 
 def fit(
@@ -321,6 +322,7 @@ def _run(
 ) -> None:
     recipe, steps = trainer.recipe, trainer.schedule.steps
     main = trainer.accelerator.is_main_process
+    board = _tensorboard(out) if tensorboard and main and out is not None else None
     bar = tqdm(
         total=recipe.epochs * steps * recipe.batch,
         initial=(trainer.epoch * steps + trainer.step) * recipe.batch,
@@ -333,8 +335,11 @@ def _run(
             rate = _epoch(trainer, out, save_every, bar)
             row = _end_of_epoch(trainer, measure, rate)
             trainer.save(out)
-            if tensorboard and main and out is not None:
-                _tensorboard(out, row)
+            if board is not None:
+                for name, value in row.items():
+                    board.add_scalar(name, value, trainer.epoch)
+    if board is not None:
+        board.close()
 
 
 def _epoch(trainer: Trainer, out: Path | None, save_every: int, bar: tqdm) -> float:
@@ -380,14 +385,11 @@ def _end_of_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> dic
     return row
 
 
-def _tensorboard(out: Path, row: Mapping[str, float]) -> None:
+def _tensorboard(out: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise CamwallError(
             "tensorboard=True needs the package: pip install 'camwall[tensorboard]'"
         ) from None
-    with SummaryWriter(str(out / "tensorboard")) as writer:
-        for name, value in row.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, int(row["epoch"]))
+    return SummaryWriter(str(out / "tensorboard"))
