@@ -307,6 +307,8 @@ def test_bad_images_cost_one_line(model, folder):
         quiet(model, [])
     with pytest.raises(CamwallError, match="no image at"):
         quiet(model, [folder / "6.png"])
+    with pytest.raises(CamwallError, match="given twice"):
+        quiet(model, [folder / "1.png", folder / "1.png"])
     (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:200])
     with pytest.raises(CamwallError, match=r"2\.png is not an image that can be read"):
         quiet(model, sorted(folder.iterdir()), [flat])

@@ -1,6 +1,7 @@
 """Images for a check, read when they are needed."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -55,6 +56,9 @@ class Source:
             self.names = [path.name for path in self._paths]
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
+            twice = [name for name, count in Counter(self.names).items() if count > 1]
+            if twice:
+                raise CamwallError(f"{twice[0]} is given twice; each image counts once")
         if not self.names:
             raise CamwallError("no images to check: the set is empty")
         if labels is not None and len(labels) != len(self.names):
