@@ -105,6 +105,17 @@ def test_draws_do_not_depend_on_how_many_follow():
     assert torch.equal(few.scores, chunks[0].scores)
 
 
+def test_gradients_are_closed_forms_under_no_grad_too():
+    """A caller's no_grad changes nothing, and no drawn tensor carries a graph."""
+    args = {"filters": 2, "tau": TAU, "networks": 5, "seed": 0, "head_widths": (3,)}
+    plain = next(theory.draw_networks(SETTING, picture(), **args))
+    with torch.no_grad():
+        quiet = next(theory.draw_networks(SETTING, picture(), **args))
+    assert torch.equal(plain.gradients, quiet.gradients)
+    assert not plain.gradients.requires_grad
+    assert not plain.scores.requires_grad
+
+
 def test_other_seeds_draw_other_networks():
     """The seed has an effect."""
     args = {"filters": 2, "tau": TAU, "networks": 5}

@@ -190,8 +190,8 @@ def _head(
         before = (layer @ features).requires_grad_()
         with torch.enable_grad():
             features = activation(before)
-        # One element each: the gradient of the sum is the activation's own derivative.
-        gates.append(torch.autograd.grad(features.sum(), before)[0])
+            # One element each: the gradient of the sum is the activation's own derivative.
+            gates.append(torch.autograd.grad(features.sum(), before)[0])
         features = features.detach()
     scores = (layers[-1] @ features).flatten()
     gradient = layers[-1]
