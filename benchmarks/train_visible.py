@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from camwall import masked_vgg16, runs
 from camwall.config import quick
 from camwall.train import Recipe, TrainingData
-from camwall.train.loop import Trainer
 from camwall.train.sources import ArraySource
+from camwall.train.trainer import Trainer
 
 OUT = Path(__file__).parent.parent / "results" / "training-vgg16"
 BATCH, STEPS, ROUNDS = (2, 1, 1) if quick() else (16, 2, 2)

@@ -16,9 +16,9 @@ from training import RECIPE, make_data, make_model, process, train_noise
 
 from camwall.errors import CamwallError
 from camwall.train import Recipe, fit
-from camwall.train import loop as loop_module
 from camwall.train.command import train_study
 from camwall.train.sources import ArraySource, FolderSource
+from camwall.train.trainer import Trainer
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -41,7 +41,7 @@ def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypa
     data = make_data(96)
     whole = fit(make_model(data), data, RECIPE, tmp_path / "whole", progress=False)
 
-    original, count = loop_module.Trainer.optimise, [0]
+    original, count = Trainer.optimise, [0]
 
     def cut(self, batches):
         count[0] += 1
@@ -49,10 +49,10 @@ def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypa
             raise Killed
         original(self, batches)
 
-    monkeypatch.setattr(loop_module.Trainer, "optimise", cut)
+    monkeypatch.setattr(Trainer, "optimise", cut)
     with pytest.raises(Killed):
         fit(make_model(data), data, RECIPE, tmp_path / "cut", save_every=2, progress=False)
-    monkeypatch.setattr(loop_module.Trainer, "optimise", original)
+    monkeypatch.setattr(Trainer, "optimise", original)
     torch.manual_seed(99)  # what the global generator holds must not matter
     again = fit(make_model(data), data, RECIPE, tmp_path / "cut", save_every=2, progress=False)
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
@@ -89,7 +89,7 @@ def test_a_finished_run_is_loaded_not_repeated(tmp_path, monkeypatch):
     """The same command after the end gives the same weights without a step."""
     data = make_data()
     first = fit(make_model(data), data, RECIPE, tmp_path, progress=False)
-    monkeypatch.setattr(loop_module.Trainer, "optimise", None)
+    monkeypatch.setattr(Trainer, "optimise", None)
     again = fit(make_model(data, seed=5), data, RECIPE, tmp_path, progress=False)
     assert_same(first.model.state_dict(), again.model.state_dict())
 
