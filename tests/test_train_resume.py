@@ -63,10 +63,11 @@ def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypa
 def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
     """SIGKILL at random moments, with a checkpoint every step, then left alone: the weights are
     those of a run that was never killed, bit for bit, and no temporary file is left."""
-    whole = process(train_noise, tmp_path / "whole")
+    recipe = replace(RECIPE, epochs=10, lr_step=3)
+    whole = process(train_noise, tmp_path / "whole", recipe)
     rng, kills, out = random.Random(0), 0, tmp_path / "killed"
     for _ in range(4):
-        run = process(train_noise, out)
+        run = process(train_noise, out, recipe)
         seen = (out / "last.pt").stat().st_mtime_ns if (out / "last.pt").exists() else 0
         deadline = time.monotonic() + 60
         while run.is_alive() and time.monotonic() < deadline:
@@ -78,7 +79,7 @@ def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
         run.join(60)
         kills += run.exitcode == -signal.SIGKILL
     assert kills >= 3
-    for run in (whole, process(train_noise, out)):
+    for run in (whole, process(train_noise, out, recipe)):
         run.join(120)
         assert run.exitcode == 0
     assert_same(weights(out), weights(tmp_path / "whole"))
