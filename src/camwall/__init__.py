@@ -1,6 +1,6 @@
 """Walls, certificates of blindness and saliency methods that see through them.
 
-See `architecture` in the book's glossary for the words; the names below are stable.
+The book's glossary defines the words. The names below are stable.
 """
 
 from camwall import stacks, theory, train
