@@ -1,8 +1,8 @@
 """Time and memory of training steps of the paper's VGG16: its visible part, and all of it masked.
 
-Each variant runs in a process of its own, in turns, so that its peak memory is its own and a
-change of the machine's load meets both. Writes ``results/training-vgg16/``. About four minutes on
-two cores:
+Memory is measured in a process for each variant, time in one process, in turns, so that a change
+of the machine's load meets both. Writes ``results/training-vgg16/``. About four minutes on two
+cores:
 
     python benchmarks/train_visible.py
 """
@@ -25,29 +25,35 @@ from camwall.train.sources import ArraySource
 from camwall.train.trainer import Trainer
 
 OUT = Path(__file__).parent.parent / "results" / "training-vgg16"
-BATCH, STEPS, ROUNDS = (2, 1, 1) if quick() else (16, 2, 2)
+BATCH, ROUNDS = (2, 1) if quick() else (16, 5)
 VARIANTS = ("visible part", "masked")
 
 
-def measure(variant: str) -> dict[str, float]:
-    """Seconds of each step after the first, FLOPs of one image, and this process's peak memory."""
+def prepare(variant: str) -> Trainer:
+    """The paper's network on a batch of noise, ready to take steps."""
     model = masked_vgg16()
     gen = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (BATCH, 3, 224, 224), generator=gen, dtype=torch.uint8)
     source = ArraySource(images, torch.arange(BATCH))
     data = TrainingData("noise", source, source, model.preprocessing, model.class_names or ())
     recipe = Recipe(batch=BATCH, visible_only=variant != "masked", precision="no")
-    trainer = Trainer(model, data, recipe, workers=0)
+    return Trainer(model, data, recipe, workers=0)
+
+
+def step(trainer: Trainer) -> float:
+    """Seconds of one step: crop the batch, forward, backward, optimiser, wall."""
+    batches = iter(trainer.train)
+    begin = time.perf_counter()
+    trainer.optimise(batches)
+    return time.perf_counter() - begin
+
+
+def weigh(variant: str) -> dict[str, float]:
+    """FLOPs of one image in a step, and this process's peak memory, which is the variant's own."""
+    trainer = prepare(variant)
     with FlopCounterMode(display=False) as counter:
-        trainer.optimise(iter(trainer.train))
-    seconds = []
-    for _ in range(STEPS):
-        batches = iter(trainer.train)
-        begin = time.perf_counter()
-        trainer.optimise(batches)
-        seconds.append(time.perf_counter() - begin)
+        step(trainer)
     return {
-        "seconds": min(seconds),
         "flops_per_image": counter.get_total_flops() / BATCH,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "trained_weights": sum(p.numel() for p in trainer.part.parameters()),
@@ -55,45 +61,51 @@ def measure(variant: str) -> dict[str, float]:
 
 
 def main() -> None:
-    rows = []
-    for number in range(ROUNDS):
-        for variant in VARIANTS:
-            command = [sys.executable, __file__, variant]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            rows.append({"variant": variant, "round": number, **json.loads(done.stdout)})
-            print(rows[-1])
-    frame = pd.DataFrame(rows)
-    best = frame.groupby("variant", sort=False).agg(
-        seconds=("seconds", "median"),
-        least=("seconds", "min"),
-        greatest=("seconds", "max"),
-        flops_per_image=("flops_per_image", "first"),
-        peak_gib=("peak_gib", "max"),
-        trained_weights=("trained_weights", "first"),
+    rows = {}
+    for variant in VARIANTS:
+        command = [sys.executable, __file__, variant]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows[variant] = json.loads(done.stdout)
+        print(variant, rows[variant])
+    trainers = {variant: prepare(variant) for variant in VARIANTS}
+    seconds = pd.DataFrame(
+        [{variant: step(trainers[variant]) for variant in VARIANTS} for _ in range(ROUNDS + 1)]
+    ).iloc[1:]  # the first round warms up
+    print(seconds.to_string())
+    ratios = seconds["masked"] / seconds["visible part"]
+    frame = pd.DataFrame(
+        [
+            {
+                "variant": variant,
+                "seconds": seconds[variant].median(),
+                "least": seconds[variant].min(),
+                "greatest": seconds[variant].max(),
+                "batch": BATCH,
+                **rows[variant],
+            }
+            for variant in VARIANTS
+        ]
     )
-    best["batch"] = BATCH
-    print(best.to_string())
-    ratio = best.loc["masked", "seconds"] / best.loc["visible part", "seconds"]
-    print(f"the visible part trains {ratio:.2f} times faster")
+    print(frame.to_string(index=False))
+    print(
+        f"the visible part trains {ratios.median():.2f} times faster "
+        f"({ratios.min():.2f} to {ratios.max():.2f})"
+    )
     if quick():
         return
-    runs.write_csv(OUT / "steps.csv", best, index=True)
-    parameters = {"batch": BATCH, "steps": STEPS, "rounds": ROUNDS, "statistic": "median over "
-                  "rounds of the fastest step; least and greatest beside it"}  # fmt: skip
+    runs.write_csv(OUT / "steps.csv", frame)
     record = runs.manifest(
-        parameters,
+        {"batch": BATCH, "rounds": ROUNDS, "statistic": "median over rounds, after one to warm up"},
         seed=0,
         command="python benchmarks/train_visible.py",
         threads=torch.get_num_threads(),
-        load_average=Path("/proc/loadavg").read_text().split()[:3]
-        if Path("/proc/loadavg").exists()
-        else None,
+        ratio={"median": ratios.median(), "least": ratios.min(), "greatest": ratios.max()},
     )
     runs.write_json(OUT / "manifest.json", record)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(measure(sys.argv[1])))
+        print(json.dumps(weigh(sys.argv[1])))
     else:
         main()
