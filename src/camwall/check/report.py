@@ -147,7 +147,7 @@ class Report:
             name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
             for name in ("mean", "std", "low", "high", "clear")
         }
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "leak, %": percent["mean"] + " ± " + percent["std"],
                 "95 % interval of the mean": percent["low"] + " – " + percent["high"],
@@ -156,6 +156,7 @@ class Report:
                 "sees through": table["sees_through"].map({True: "yes", False: "no"}),
             }
         )
+        return frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
 
     def __str__(self) -> str:
         return (
