@@ -46,8 +46,13 @@ class SplitModel(WalledModel):
     features: SplitTrunk
     head: VisibleHead
 
-    def visible_features(self, images: Tensor) -> Tensor:
-        return self.features.trunk(images[:, :, : self.wall.row])
+    @property
+    def trunk(self) -> nn.Module:
+        """The layers that run on each side apart."""
+        return self.features.trunk
+
+    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        return (self.trunk if trunk is None else trunk)(images[:, :, : self.wall.row])
 
     def visible_head(self) -> nn.Sequential:
         head = self.head.head

@@ -67,11 +67,17 @@ class WalledModel(nn.Module, ABC):
         pixels = torch.rand(count, len(self.preprocessing.mean), rows, rows, generator=generator)
         return self.preprocessing.normalize(pixels)
 
+    @property
+    def trunk(self) -> nn.Module:
+        """The layers that run on the visible part of an image: all of ``features``."""
+        return self.features
+
     @abstractmethod
-    def visible_features(self, images: Tensor) -> Tensor:
+    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
         """Images, of which only the visible rows are read, to the maps' visible rows.
 
         Equal to ``features(images)[:, :, :visible_map_rows]``, at the cost of the visible part.
+        Another ``trunk`` of the same layers may run in place of the model's.
         """
 
     @abstractmethod
@@ -130,6 +136,7 @@ class MaskedModel(WalledModel):
         super().__init__(features, head, wall, preprocessing, class_names)
         self.map_shape = map_shape
         self.masked = masked
+        self._needed = needed_rows(features, image_rows, self.read_rows)
         self.apply_wall()
 
     def check_images(self, images: Tensor) -> None:
@@ -156,17 +163,22 @@ class MaskedModel(WalledModel):
         if self.masked:
             self.cells()[:, :, self.wall.visible_map_rows :] = 0
 
-    def visible_features(self, images: Tensor) -> Tensor:
-        # Below the last row a layer needs, its input is cut off: what padding puts there instead
-        # reaches no row that is needed later.
-        needed = needed_rows(self.features, self.wall.image_rows, self.read_rows)
-        stack = [m for m in self.features.modules() if not list(m.children())]
-        for layer, rows in zip(stack, needed[:-1], strict=True):
-            images = layer(images[:, :, : int(np.flatnonzero(rows)[-1]) + 1])
-        return images[:, :, : self.read_rows]
+    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        # What padding puts below the last row that is needed reaches no row that is needed later.
+        # The cut is a copy: it pays at the image and where a pooling has made the maps small.
+        last = [int(np.flatnonzero(rows)[-1]) + 1 for rows in self._needed]
+        maps = images[:, :, : last[0]]
+        trunk = self.trunk if trunk is None else trunk
+        layers = [m for m in trunk.modules() if not list(m.children())]
+        for layer, rows in zip(layers, last[1:], strict=True):
+            before = maps.shape[2]
+            maps = layer(maps)
+            if maps.shape[2] < before:
+                maps = maps[:, :, :rows]
+        return maps[:, :, : self.read_rows]
 
     def visible_head(self) -> nn.Sequential:
-        flatten, dense, *rest = self.head  # type: ignore[misc]
+        flatten, dense, *rest = list(self.head.children())
         visible = nn.Linear(dense.in_features, dense.out_features, device="meta")
         # A plain tensor in place of the parameter: what is computed from it can be differentiated
         # with respect to the model's own weights.

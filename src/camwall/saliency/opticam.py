@@ -37,7 +37,6 @@ def opticam_weights(shared: Pass, steps: int, rate: float) -> Tensor:
             low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
             mask = (mask - low) / (high - low).where(high > low, 1.0)
             masked = model.preprocessing.normalize(pixels[:, :, :rows] * mask[:, :, :rows])
-            masked = masked.contiguous(memory_format=torch.channels_last)
             scores = shared.target_scores(shared.head(shared.features(masked)))
             (logits.grad,) = torch.autograd.grad(-scores.sum(), logits)
             adam.step()

@@ -90,6 +90,9 @@ def ablationcam_absolute(shared: Pass) -> Tensor:
 # ---------------------------------------------------------------------------------------------
 # ScoreCAM
 
+#: Chunks of perturbed images whose maps go through the head together.
+HEAD_CHUNKS = 16
+
 
 def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
     """The target's score of image ``index`` times each channel's mask: [V].
@@ -103,13 +106,7 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
     spread = maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
     scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
 
-    def score(images: Tensor) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
-        return shared.target_scores(shared.head(shared.features(images)), index)
-
-    if not spread.all():
-        scores[~spread] = score(torch.zeros_like(image))
-    for channels in spread.nonzero()[:, 0].split(shared.chunk):
+    def visible_maps(channels: Tensor) -> Tensor:
         masks = F.interpolate(
             maps[channels, None],
             image.shape[2:],
@@ -118,7 +115,15 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
         )
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = (masks[:, :, :rows] - low) / (high - low + 1e-8)
-        scores[channels] = score(image[:, :, :rows] * masks)
+        return shared.features(image[:, :, :rows] * masks)
+
+    if not spread.all():
+        black = shared.features(torch.zeros_like(image))
+        scores[~spread] = shared.target_scores(shared.head(black), index)
+    # The head's weights are many and are read once for a whole group of chunks.
+    for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * shared.chunk):
+        masked = torch.cat([visible_maps(channels) for channels in group.split(shared.chunk)])
+        scores[group] = shared.target_scores(shared.head(masked), index)
     return scores
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from camwall._torch import finite
 from camwall.errors import CamwallError
 from camwall.models import WalledModel
+from camwall.saliency.fast import fast_copy
 
 Target = int | Sequence[int] | Tensor | None
 
@@ -120,11 +121,19 @@ class Pass:
         """The head on the rows it reads: of the visible ones where ``visible_only``."""
         return self.model.visible_head() if self.visible_only else nn.Sequential(self.model.head)
 
+    @cached_property
+    def _fast_trunk(self) -> nn.Module:
+        return fast_copy(self.model.trunk)
+
     def features(self, images: Tensor) -> Tensor:
-        """The trunk, on the rows the head reads where ``visible_only``."""
-        if self.visible_only:
-            return self.model.visible_features(images)
-        return self.model.features(images)
+        """The trunk on perturbed images; on the rows the head reads, fast, where ``visible_only``.
+
+        Equal to the model's own up to rounding; gradients go to the images alone.
+        """
+        if not self.visible_only:
+            return self.model.features(images)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.model.visible_features(images, self._fast_trunk)
 
     def target_scores(self, scores: Tensor, index: int | None = None) -> Tensor:
         """Of scores [M, classes] the target's: of image ``index``, or of each its own."""
