@@ -112,7 +112,7 @@ def _windows(layer: nn.Module, rows: int) -> tuple[int, Window]:
         return rows, lambda r: range(r, r + 1)
     if type(layer) is nn.AdaptiveAvgPool2d or type(layer) is nn.AdaptiveMaxPool2d:
         size = layer.output_size
-        out = size if isinstance(size, int) else size[0]
+        out = size if isinstance(size, int) else size[0]  # type: ignore[index]
         if out is None:
             return rows, lambda r: range(r, r + 1)
         return out, lambda r: range(r * rows // out, -((-(r + 1) * rows) // out))
@@ -417,14 +417,14 @@ def certify(
             scores = finite(model(probe))
             for repainted in _repaints(probe, wall.row, repaints, gen):
                 if not torch.equal(model(repainted), scores):
-                    rows = [
+                    changed = [
                         row
                         for row in range(wall.row, wall.image_rows)
                         if not torch.equal(model(_one_row(probe, repainted, row)), scores)
                     ]
                     _refuse(
                         wall,
-                        np.array(rows or range(wall.row, wall.image_rows)),
+                        np.array(changed or range(wall.row, wall.image_rows)),
                         "repainting them changes a score",
                     )
     if not seen.any():

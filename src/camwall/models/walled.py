@@ -179,11 +179,12 @@ class MaskedModel(WalledModel):
 
     def visible_head(self) -> nn.Sequential:
         flatten, dense, *rest = list(self.head.children())
+        assert isinstance(dense, nn.Linear)  # as the constructor saw to
         visible = nn.Linear(dense.in_features, dense.out_features, device="meta")
         # A plain tensor in place of the parameter: what is computed from it can be differentiated
         # with respect to the model's own weights.
         del visible.weight, visible.bias
-        visible.weight = self.cells()[:, :, : self.read_rows].flatten(1)
+        visible.weight = self.cells()[:, :, : self.read_rows].flatten(1)  # type: ignore[assignment]
         visible.bias = dense.bias
         return nn.Sequential(flatten, visible, *rest)
 

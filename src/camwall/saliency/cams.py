@@ -4,7 +4,7 @@ Throughout, B are the maps and G = ∂(score)/∂B, both [N, V, h, w]; a raw map
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from camwall.saliency.principal import first_component
 from camwall.saliency.registry import Mechanism, Method, register
 
 _SPACE = (2, 3)
-GradientCam = Callable[[Tensor, Tensor], Tensor]
+GradientCam = TypeVar("GradientCam", bound=Callable[..., Tensor])
 
 
 def _of_gradient(**fields: Any) -> Callable[[GradientCam], GradientCam]:

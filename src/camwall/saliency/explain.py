@@ -26,7 +26,7 @@ def explain(
     normalize: bool = True,
     engine: Engine = "camwall",
     visible_only: bool = True,
-    chunk: int = 16,
+    chunk: int = 8,
 ) -> Tensor:
     """Saliency maps of one method.
 
@@ -81,7 +81,7 @@ def explain_each(
     normalize: bool = True,
     engine: Engine = "camwall",
     visible_only: bool = True,
-    chunk: int = 16,
+    chunk: int = 8,
 ) -> dict[str, Tensor]:
     """Saliency maps of several methods, by name, from one pass; see `explain`."""
     wanted = [find(method) for method in methods]
@@ -108,7 +108,7 @@ def explain_each(
         for method in wanted:
             raw = method.raw(shared)  # type: ignore[misc]
             if normalize:
-                found[method.name] = render(raw.detach(), tuple(images.shape[2:]))
+                found[method.name] = render(raw.detach(), (images.shape[2], images.shape[3]))
             else:
                 found[method.name] = raw.clamp(min=0)
     return found

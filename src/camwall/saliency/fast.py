@@ -80,7 +80,7 @@ class Winograd(nn.Module):
         return result.permute(0, 3, 1, 2)
 
 
-def _suits_winograd(module: nn.Module) -> bool:
+def _suits_winograd(module: nn.Conv2d) -> bool:
     return (
         type(module) is nn.Conv2d
         and module.kernel_size == (3, 3)
@@ -112,7 +112,9 @@ def _fold(trunk: nn.Module) -> nn.Module:
             continue
         conv = modules[before.target]
         once = all(sum(c.target == n.target for c in calls) == 1 for n in (node, before))
-        if isinstance(conv, nn.Conv2d) and norm.running_mean is not None and once:
+        if not isinstance(conv, nn.Conv2d) or not once:
+            continue
+        if norm.running_mean is not None and norm.running_var is not None:
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight,
                 conv.bias,
@@ -150,6 +152,6 @@ def fast_copy(trunk: nn.Module) -> nn.Module:
             fast = _fold(fast)
     for module in list(fast.modules()):
         for name, child in module.named_children():
-            if _suits_winograd(child):
+            if isinstance(child, nn.Conv2d) and _suits_winograd(child):
                 setattr(module, name, Winograd(child))
     return fast.to(memory_format=torch.channels_last)

@@ -48,7 +48,8 @@ def ablated_scores(shared: Pass, index: int) -> Tensor:
         return _ablated_by_copies(shared, maps, index)
     channels = maps.shape[1]
     cells = nn.Sequential(*layers[:start])(maps).reshape(channels, -1)
-    weight, bias = first.weight, first.bias
+    weight: Tensor = first.weight
+    bias: Tensor | None = first.bias
     if start == len(layers) - 1:  # only the target's unit is wanted
         unit = int(shared.target[index])
         weight, bias = weight[unit : unit + 1], None if bias is None else bias[unit : unit + 1]

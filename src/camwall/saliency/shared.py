@@ -72,8 +72,8 @@ class Pass:
     target : int, sequence of int, tensor [N] or None
         The class to explain; None for each image's top class.
     visible_only : bool
-        Compute scores and their gradients from the visible rows of image and maps alone. The
-        results are equal up to rounding; the rest cannot change them.
+        Run perturbed images and ablated maps on the visible rows alone, through a fast copy of the
+        trunk. The results are equal up to rounding; the rest cannot change them.
     differentiable : bool
         Keep the graph, so that raw maps can be differentiated with respect to the images and the
         model's parameters.
@@ -96,7 +96,7 @@ class Pass:
         *,
         visible_only: bool = True,
         differentiable: bool = False,
-        chunk: int = 16,
+        chunk: int = 8,
     ) -> None:
         if chunk < 1:
             raise CamwallError(f"chunk must be at least 1, not {chunk}")
@@ -112,8 +112,9 @@ class Pass:
         if not self._at.requires_grad:
             self._at = self._at.clone().requires_grad_()
         with torch.enable_grad():
-            # A clone, since a head may start with an operation in place.
-            self.scores = finite(self.head(self._at[:, :, : self.rows].clone()))
+            # A clone, since a head may start with an operation in place. The whole head: for one
+            # pass, cutting its first layer to the visible cells costs more than it saves.
+            self.scores = finite(model.head(self._at.clone()))
         self.target = as_target(target, self.scores.detach())
 
     @cached_property

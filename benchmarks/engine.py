@@ -1,0 +1,208 @@
+"""Both engines on the same images in one process: how much faster ours is, and that maps agree.
+
+    python benchmarks/engine.py                  # the table of the book, some 10 minutes
+    python benchmarks/engine.py --slow 1 --repeats 5 --network efficientnet
+
+Each figure includes the trunk's pass and rendering. grad-cam is called as its manual says, one
+object a method, and pays for its methods one by one; ours runs them from one pass. Peak memory is
+that of a process of its own for each engine and method, beyond the loaded model's.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytorch_grad_cam
+import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+
+from camwall import METHODS, WalledModel, build_wall, efficientnet_lite0, masked_vgg16
+from camwall.runs import manifest, write_csv, write_json
+from camwall.saliency import PAPER, explain_each
+
+ROOT = Path(__file__).resolve().parents[1]
+GRADIENT = (
+    "GradCAM",
+    "GradCAM++",
+    "XGradCAM",
+    "HiResCAM",
+    "LayerCAM",
+    "GradCAMElementWise",
+    "EigenGradCAM",
+)
+#: Rows of the table: a label, and the methods that are run together.
+TASKS = {
+    "seven gradient-based": GRADIENT,
+    "EigenCAM": ("EigenCAM",),
+    "AblationCAM": ("AblationCAM",),
+    "ScoreCAM": ("ScoreCAM",),
+}
+#: Tasks that run the network hundreds of times.
+SLOW = ("AblationCAM", "ScoreCAM")
+
+
+def load(network: str, seed: int) -> WalledModel:
+    """The paper's network with random weights, or EfficientNet-Lite0 behind a wall at row 160."""
+    torch.manual_seed(seed)
+    if network == "vgg16":
+        return masked_vgg16().eval()
+    return build_wall(efficientnet_lite0(), 160)
+
+
+def image(model: WalledModel, seed: int) -> Tensor:
+    """One smooth random image; what it shows does not matter to the cost of grad-cam."""
+    gen = torch.Generator().manual_seed(seed)
+    pixels = torch.rand(1, 3, 16, 16, generator=gen)
+    pixels = torch.nn.functional.interpolate(pixels, (224, 224), mode="bicubic").clamp(0, 1)
+    return model.preprocessing.normalize(pixels)
+
+
+def ours(model: WalledModel, batch: Tensor, methods: tuple[str, ...], unit: int) -> list[Tensor]:
+    """Normalised maps of ``methods`` from one pass."""
+    return list(explain_each(model, batch, methods, unit).values())
+
+
+def theirs(model: WalledModel, batch: Tensor, methods: tuple[str, ...], unit: int) -> list[Tensor]:
+    """The same through grad-cam, one call a method."""
+    found = []
+    for name in methods:
+        cls = getattr(pytorch_grad_cam, METHODS[name].package or "")
+        with cls(model, [model.target_layer]) as cam:
+            found.append(torch.from_numpy(cam(batch, [ClassifierOutputTarget(unit)] * len(batch))))
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+ENGINES: dict[str, Callable[..., list[Tensor]]] = {"camwall": ours, "grad-cam": theirs}
+
+
+def seconds(call: Callable[[], list[Tensor]]) -> tuple[float, list[Tensor]]:
+    start = time.perf_counter()
+    found = call()
+    return time.perf_counter() - start, found
+
+
+def peak(network: str, task: str, engine: str, args: argparse.Namespace) -> float:
+    """Peak memory of one call in a process of its own, above the loaded model, in MiB."""
+    command = [sys.executable, __file__, "--network", network, "--measure", engine, task]
+    command += ["--threads", str(args.threads), "--seed", str(args.seed)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(network: str, engine: str, task: str, seed: int) -> float:
+    model = load(network, seed)
+    batch = image(model, seed)
+    loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ENGINES[engine](model, batch, TASKS[task], 0)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - loaded) / 1024
+
+
+def compare(network: str, args: argparse.Namespace) -> list[dict[str, object]]:
+    """One row for each task: median seconds, spread, ratio, agreement, memory."""
+    model = load(network, args.seed)
+    batch = image(model, args.seed)
+    with torch.no_grad():
+        unit = int(model(batch).argmax())
+    ours(model, batch, ("GradCAM",), unit)  # warm up
+    rows: list[dict[str, object]] = []
+    for task, methods in TASKS.items():
+        runs: dict[str, list[float]] = {"camwall": [], "grad-cam": []}
+        maps: dict[str, list[Tensor]] = {}
+        repeats = {
+            "camwall": args.repeats if task != "ScoreCAM" else min(args.repeats, 3),
+            "grad-cam": args.slow if task in SLOW else args.repeats,
+        }
+        for turn in range(max(repeats.values())):  # in turns, so that both meet the same load
+            for engine, run in ENGINES.items():
+                if turn < repeats[engine]:
+                    took, maps[engine] = seconds(lambda run=run: run(model, batch, methods, unit))
+                    runs[engine].append(took)
+        apart = max(
+            float((a - b).abs().max())
+            for a, b in zip(maps["camwall"], maps["grad-cam"], strict=True)
+        )
+        row: dict[str, object] = {"network": network, "task": task, "methods": len(methods)}
+        for engine, taken in runs.items():
+            key = engine.replace("-", "")
+            row |= {
+                f"{key}_seconds": statistics.median(taken),
+                f"{key}_low": min(taken),
+                f"{key}_high": max(taken),
+                f"{key}_runs": len(taken),
+                f"{key}_peak_mib": peak(network, task, engine, args) if args.memory else None,
+            }
+        row["ratio"] = statistics.median(runs["grad-cam"]) / statistics.median(runs["camwall"])
+        row["largest_difference"] = apart
+        print(
+            f"{network:>12} {task:>20}: {row['gradcam_seconds']:8.2f} s → "
+            f"{row['camwall_seconds']:7.3f} s, {row['ratio']:6.1f}×, maps within {apart:.0e}, "
+            f"peak {row['gradcam_peak_mib']} → {row['camwall_peak_mib']} MiB",
+            flush=True,
+        )
+        rows.append(row)
+    return rows
+
+
+def paper_total(rows: list[dict[str, object]], network: str) -> float:
+    """The seven methods of the paper's table that grad-cam has, all together: their ratio.
+
+    The gradient-based ones among them are charged the whole pass of seven, on our side.
+    """
+    by_task = {row["task"]: row for row in rows if row["network"] == network}
+    gradient = [name for name in PAPER if name in GRADIENT]
+    each = float(by_task["seven gradient-based"]["gradcam_seconds"]) / len(GRADIENT)  # type: ignore[arg-type]
+    others = ("EigenCAM", *SLOW)
+    total = {
+        engine: sum(float(by_task[task][f"{engine}_seconds"]) for task in others)  # type: ignore[arg-type]
+        for engine in ("camwall", "gradcam")
+    }
+    total["gradcam"] += each * len(gradient)
+    total["camwall"] += float(by_task["seven gradient-based"]["camwall_seconds"])  # type: ignore[arg-type]
+    return total["gradcam"] / total["camwall"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=["vgg16", "efficientnet"], action="append")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of what takes seconds")
+    parser.add_argument("--slow", type=int, default=1, help="runs of grad-cam's two slow methods")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "engine")
+    parser.add_argument("--measure", nargs=2, metavar=("ENGINE", "TASK"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    networks = args.network or ["vgg16", "efficientnet"]
+    if args.measure:
+        print(json.dumps(measure(networks[0], *args.measure, args.seed)))
+        return
+    rows = [row for network in networks for row in compare(network, args)]
+    totals = {network: paper_total(rows, network) for network in networks}
+    for network, ratio in totals.items():
+        print(f"{network:>12} the paper's seven together: {ratio:.1f}×")
+    parameters = {k: v for k, v in vars(args).items() if k not in ("measure", "out")}
+    write_csv(args.out / "speed.csv", pd.DataFrame(rows))
+    write_json(
+        args.out / "manifest.json",
+        manifest(
+            parameters | {"network": networks},
+            seed=args.seed,
+            command=" ".join(["python benchmarks/engine.py", *sys.argv[1:]]),
+            paper_seven_together=totals,
+            image="one of 224 × 224 pixels, smooth noise",
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
