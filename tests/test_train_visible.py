@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from training import make_data, make_model
 
 from camwall import certify
 from camwall.errors import BlindnessError
+from camwall.models import MaskedModel, Preprocessing
 from camwall.train import Recipe, fit, visible_part
 
 
@@ -30,13 +32,33 @@ def test_the_visible_part_takes_the_same_path_as_masked_training():
         torch.testing.assert_close(value, finals[1][name], rtol=0, atol=1e-10)
 
 
+def wide_model(masked: bool) -> MaskedModel:
+    """Like VGG16's later layers: convolutions with many channels, which are cut row by row."""
+    layers: list[nn.Module] = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True)]
+    layers += [nn.MaxPool2d(2), nn.Conv2d(4, 128, 3, padding=1), nn.ReLU(inplace=True)]
+    layers += [nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(inplace=True)]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(128 * 14 * 14, 5), nn.ReLU(), nn.Linear(5, 3))
+    shape, preprocessing = (128, 14, 14), Preprocessing((0.0,), (1.0,), None, 28)
+    return MaskedModel(nn.Sequential(*layers), head, shape, 28, 5, preprocessing, masked=masked)
+
+
+@pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_visible_part_gives_the_same_scores(masked):
-    """In float64 the part's scores are the model's, for the masked network and the baseline."""
-    model = make_model(make_data(), masked).double().eval()
+def test_the_visible_part_gives_the_same_scores_and_gradients(masked, wide):
+    """In float64 the part's scores are the model's, for the masked network and the baseline, and
+    so are the gradients of the weights they share."""
+    torch.manual_seed(0)
+    model = wide_model(masked) if wide else make_model(make_data(), masked)
+    model = model.double().eval()
     part = visible_part(model).eval()
     images = torch.rand(3, 1, 28, 28, dtype=torch.float64)
-    torch.testing.assert_close(part(images), model(images), rtol=0, atol=1e-12)
+    found = []
+    for network in (part, model):
+        scores = network(images)
+        shared = torch.autograd.grad(scores.square().sum(), list(model.features.parameters()))
+        found.append([scores, *shared])
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
     assert part.rows == (model.wall.row if masked else 28)
     assert part.dense.weight.numel() == model.cells()[:, :, : model.read_rows].numel()
 

@@ -30,12 +30,19 @@ class VisiblePart(nn.Module):
         counts = [int(np.flatnonzero(rows)[-1]) + 1 for rows in needed]
         self.rows = counts[0]
         self.features = model.features
-        self._layers = [m for m in model.features.modules() if not list(m.children())]
-        # Rows are cut off at the input and after each pooling, where many go; in between each
-        # convolution could spare one, which costs more in copies than it saves.
-        cut = [True, *(isinstance(layer, nn.MaxPool2d) for layer in self._layers[:-1])]
-        self._keep = [n if here else None for n, here in zip(counts[:-1], cut, strict=True)]
         self._read = model.read_rows
+        self._layers = [m for m in model.features.modules() if not list(m.children())]
+        # Cutting rows off is a copy. It pays at the input and after a pooling, where many go, and
+        # for the single rows at convolutions that compute much with each value.
+        pooled = [True, *(isinstance(layer, nn.MaxPool2d) for layer in self._layers[:-1])]
+        self._tight = [
+            isinstance(layer, nn.Conv2d) and layer.out_channels >= 128 and count < len(rows)
+            for layer, count, rows in zip(self._layers, counts[:-1], needed[:-1], strict=True)
+        ]
+        self._keep = [
+            count if after or tight else None
+            for count, after, tight in zip(counts[:-1], pooled, self._tight, strict=True)
+        ]
         weight = model.cells()[:, :, : model.read_rows].detach().flatten(1).clone()
         bias = model.head[1].bias  # type: ignore[index]
         self.dense = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
@@ -50,8 +57,10 @@ class VisiblePart(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W], of which the first ``rows`` rows are read, to scores."""
-        for layer, rows in zip(self._layers, self._keep, strict=True):
-            images = layer(images if rows is None else images[:, :, :rows])
+        for layer, rows, tight in zip(self._layers, self._keep, self._tight, strict=True):
+            if rows is not None:
+                images = images[:, :, :rows]
+            images = _without_last_padding(layer, images) if tight else layer(images)
         return self.tail(self.dense(images[:, :, : self._read].flatten(1)))
 
     @torch.no_grad()
@@ -63,6 +72,21 @@ class VisiblePart(nn.Module):
         cells[:, :, : model.read_rows] = self.dense.weight.view(shape)
         model.apply_wall()
         return model
+
+
+def _without_last_padding(layer: nn.Module, maps: Tensor) -> Tensor:
+    """A convolution that leaves out the output rows which would read padding below the maps."""
+    assert isinstance(layer, nn.Conv2d)
+    top, side = (int(p) for p in layer.padding)
+    return nn.functional.conv2d(
+        nn.functional.pad(maps, (0, 0, top, 0)),
+        layer.weight,
+        layer.bias,
+        layer.stride,
+        (0, side),
+        layer.dilation,
+        layer.groups,
+    )
 
 
 def visible_part(model: MaskedModel) -> VisiblePart:
