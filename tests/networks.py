@@ -31,24 +31,21 @@ def randomise(model: nn.Module, seed: int) -> None:
 
 
 def vgg_like(seed: int = 0, *, masked: bool = True) -> MaskedModel:
-    """Convolutions and poolings to 10 maps of 8×8, two dense layers, the first masked."""
+    """Convolutions and poolings to 10 maps of 8×8, three dense layers, the first masked."""
+    relu, pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)  # one object in several places
     features = nn.Sequential(
         nn.Conv2d(3, 6, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
+        relu,
+        pool,
         nn.Conv2d(6, 8, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
+        relu,
+        pool,
         nn.Conv2d(8, 10, 3, padding=1),
-        nn.ReLU(inplace=True),
+        relu,
     )
-    head = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(640, 16),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(16, CLASSES),
-    )
+    dense = nn.Linear(640, 16), nn.Linear(16, 16), nn.Linear(16, CLASSES)
+    again = relu, nn.Dropout()
+    head = nn.Sequential(nn.Flatten(), dense[0], *again, dense[1], *again, dense[2])
     randomise(nn.ModuleList([features, head]), seed)
     return MaskedModel(features, head, (10, 8, 8), SIZE, 3, PLAIN, masked=masked).eval()
 

@@ -93,12 +93,13 @@ ELEMENTWISE = (
 Window = Callable[[int], range]
 
 
-def _leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
+def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The layers of a stack in the order they run; one that is used twice comes twice."""
     if isinstance(layers, nn.Module) and not isinstance(layers, nn.Sequential):
         yield layers
         return
     for layer in layers:  # type: ignore[union-attr]
-        yield from _leaves(layer)
+        yield from leaves(layer)
 
 
 def _first(value: int | tuple[int, ...]) -> int:
@@ -166,7 +167,7 @@ def needed_rows(
     CamwallError
         For a layer whose receptive field is not known, and for rows the map does not have.
     """
-    stack, sizes, windows = list(_leaves(layers)), [image_rows], []
+    stack, sizes, windows = list(leaves(layers)), [image_rows], []
     for layer in stack:
         out, window = _windows(layer, sizes[-1])
         sizes.append(out)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.models.preprocessing import Preprocessing
-from camwall.wall import Wall, needed_rows
+from camwall.wall import Wall, leaves, needed_rows
 
 
 class WalledModel(nn.Module, ABC):
@@ -169,8 +169,7 @@ class MaskedModel(WalledModel):
         last = [int(np.flatnonzero(rows)[-1]) + 1 for rows in self._needed]
         maps = images[:, :, : last[0]]
         trunk = self.trunk if trunk is None else trunk
-        layers = [m for m in trunk.modules() if not list(m.children())]
-        for layer, rows in zip(layers, last[1:], strict=True):
+        for layer, rows in zip(leaves(trunk), last[1:], strict=True):
             before = maps.shape[2]
             maps = layer(maps)
             if maps.shape[2] < before:
@@ -178,7 +177,7 @@ class MaskedModel(WalledModel):
         return maps[:, :, : self.read_rows]
 
     def visible_head(self) -> nn.Sequential:
-        flatten, dense, *rest = list(self.head.children())
+        flatten, dense, *rest = list(leaves(self.head))
         assert isinstance(dense, nn.Linear)  # as the constructor saw to
         visible = nn.Linear(dense.in_features, dense.out_features, device="meta")
         # A plain tensor in place of the parameter: what is computed from it can be differentiated
