@@ -10,6 +10,7 @@ model's: what the slow methods hold they hold from their first perturbed images 
 """
 
 import argparse
+import os
 import resource
 import signal
 import statistics
@@ -206,11 +207,13 @@ def main() -> None:
     if args.measure:
         measure(networks[0], *args.measure, args.seed)
         return
-    rows = [row for network in networks for row in compare(network, args)]
-    totals = {network: paper_total(rows, network) for network in networks}
-    for network, ratio in totals.items():
-        print(f"{network:>12} the paper's seven together: {ratio:.1f}×")
     parameters = {k: v for k, v in vars(args).items() if k not in ("measure", "out")}
+    rows: list[dict[str, object]] = []
+    totals: dict[str, float] = {}
+    for network in networks:
+        rows += compare(network, args)
+        totals[network] = paper_total(rows, network)
+        print(f"{network:>12} the paper's seven together: {totals[network]:.1f}×", flush=True)
     write_csv(args.out / "speed.csv", pd.DataFrame(rows))
     write_json(
         args.out / "manifest.json",
@@ -219,6 +222,7 @@ def main() -> None:
             seed=args.seed,
             command=" ".join(["python benchmarks/engine.py", *sys.argv[1:]]),
             paper_seven_together=totals,
+            load_average=os.getloadavg(),
             image="one of 224 × 224 pixels, smooth noise",
         ),
     )

@@ -31,5 +31,4 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yticks=list(places), yticklabels=list(rows["task"]), title=network)
         ax.set(xlabel="seconds an image", ylim=(-0.5, len(rows) - 0.3))
     axes[0][-1].legend(loc="lower right")
-    fig.tight_layout()
     return fig
