@@ -30,5 +30,6 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
             ax.annotate(f"{ratio:.3g}×", (at, place + 0.12), ha="center", va="bottom", fontsize=8)
         ax.set(xscale="log", yticks=list(places), yticklabels=list(rows["task"]), title=network)
         ax.set(xlabel="seconds an image", ylim=(-0.5, len(rows) - 0.3))
-    axes[0][-1].legend(loc="lower right")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2)
     return fig
