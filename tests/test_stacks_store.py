@@ -7,6 +7,7 @@ from PIL import Image
 
 from camwall import stacks
 from camwall.errors import CamwallError
+from camwall.images import read_image
 from camwall.models.preprocessing import Preprocessing
 from camwall.stacks import store
 
@@ -141,7 +142,7 @@ def test_a_read_image_is_whole(tmp_path):
     """Decoding happens at once, so that a file cut off shows here and not later."""
     file = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(file)
-    assert store.read_image(file).size == (64, 64)
+    assert read_image(file).size == (64, 64)
     file.write_bytes(file.read_bytes()[:-5000])
     with pytest.raises(CamwallError, match="is not an image that can be read"):
-        store.read_image(file)
+        read_image(file)

@@ -129,7 +129,8 @@ def check(
         "autocast": autocast,
         "target": None if target is None else [int(t) for t in target],
     }
-    store = CellStore(run, identity, state.process_index)
+    with state.main_process_first():  # it looks at the folder before any process writes there
+        store = CellStore(run, identity, state.process_index)
     device = next(model.parameters()).device
     batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
     # Who does what depends on the batches alone, not on what is done: two processes never meet.
