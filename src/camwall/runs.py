@@ -30,6 +30,7 @@ PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "gra
 
 _ROOT = Path(__file__).resolve().parents[2]
 _INJECTED = "# Parameters"  # the first line of the cell that papermill writes
+_UNFINISHED = ".unfinished."  # how the names of files begin that are being written
 
 
 def _assigned(source: str) -> dict[str, Any]:
@@ -176,11 +177,13 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
 
     A reader sees the old file or the new one, never half of it; after an exception in ``write``
-    the old one is untouched and no temporary file is left.
+    the old one is untouched and no temporary file is left. What a kill leaves,
+    :func:`remove_unfinished` takes away.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    prefix = f"{_UNFINISHED}{path.stem}."
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -193,6 +196,12 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove what killed writes left anywhere below ``folder``, while nobody writes there."""
+    for left in Path(folder).rglob(f"{_UNFINISHED}*"):
+        left.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

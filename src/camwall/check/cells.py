@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from camwall.errors import CamwallError
-from camwall.runs import write_atomic, write_json
+from camwall.runs import remove_unfinished, write_atomic, write_json
 
 #: Cells in one file; a file is written again whole as it grows, so it must not grow large.
 SEGMENT = 256
@@ -41,6 +41,8 @@ class CellStore:
         if self.folder is None:
             return
         self._check_identity(identity)
+        if process == 0:
+            remove_unfinished(self.folder)
         files = sorted(self.folder.glob("cells-*.parquet"))
         for file in files:
             self.found += pd.read_parquet(file).to_dict("records")  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """A network cut in two, features and head, with a wall between the head and the bottom of it."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +10,36 @@ from torch import Tensor, nn
 from camwall.errors import CamwallError
 from camwall.models.preprocessing import Preprocessing
 from camwall.wall import Wall, leaves, needed_rows
+
+
+class DensePart(nn.Module):
+    """A dense layer on part of another's weights, with no parameters of its own.
+
+    What is computed from it can be differentiated with respect to the other layer's weights.
+
+    Parameters
+    ----------
+    cells : tensor [units, V, cells]
+        A view of weights, by channel of the maps.
+    bias : tensor [units], or None
+    """
+
+    def __init__(self, cells: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.cells, self.bias = cells, bias
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """The cells as a matrix [units, V · cells]: a copy where they do not lie together."""
+        return self.cells.flatten(1)
+
+    def unit(self, index: int) -> "DensePart":
+        """The layer with one output alone."""
+        one = slice(index, index + 1)
+        return DensePart(self.cells[one], None if self.bias is None else self.bias[one])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return nn.functional.linear(features, self.weight, self.bias)
 
 
 class WalledModel(nn.Module, ABC):
@@ -179,12 +210,7 @@ class MaskedModel(WalledModel):
     def visible_head(self) -> nn.Sequential:
         flatten, dense, *rest = list(leaves(self.head))
         assert isinstance(dense, nn.Linear)  # as the constructor saw to
-        visible = nn.Linear(dense.in_features, dense.out_features, device="meta")
-        # A plain tensor in place of the parameter: what is computed from it can be differentiated
-        # with respect to the model's own weights.
-        del visible.weight, visible.bias
-        visible.weight = self.cells()[:, :, : self.read_rows].flatten(1)  # type: ignore[assignment]
-        visible.bias = dense.bias
+        visible = DensePart(self.cells()[:, :, : self.read_rows].flatten(2), dense.bias)
         return nn.Sequential(flatten, visible, *rest)
 
     def reachable_rows(self) -> np.ndarray:

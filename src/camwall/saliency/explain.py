@@ -26,7 +26,7 @@ def explain(
     normalize: bool = True,
     engine: Engine = "camwall",
     visible_only: bool = True,
-    chunk: int = 8,
+    chunk: int = 4,
 ) -> Tensor:
     """Saliency maps of one method.
 
@@ -81,7 +81,7 @@ def explain_each(
     normalize: bool = True,
     engine: Engine = "camwall",
     visible_only: bool = True,
-    chunk: int = 8,
+    chunk: int = 4,
 ) -> dict[str, Tensor]:
     """Saliency maps of several methods, by name, from one pass; see `explain`."""
     wanted = [find(method) for method in methods]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camwall.models.walled import DensePart
 from camwall.saliency.cams import weighted
 from camwall.saliency.registry import Mechanism, Method, register
 from camwall.saliency.shared import Pass
@@ -32,6 +33,15 @@ def _layers(head: nn.Module) -> Iterator[nn.Module]:
         yield head
 
 
+def _dense(layer: nn.Module, channels: int) -> DensePart | None:
+    """A dense layer's weights by channel of the maps it reads; None for any other layer."""
+    if isinstance(layer, DensePart):
+        return layer
+    if type(layer) is nn.Linear:
+        return DensePart(layer.weight.view(layer.out_features, channels, -1), layer.bias)
+    return None
+
+
 def ablated_scores(shared: Pass, index: int) -> Tensor:
     """The target's score with each channel of image ``index`` set to 0 in turn: [V].
 
@@ -41,22 +51,21 @@ def ablated_scores(shared: Pass, index: int) -> Tensor:
     head the ablated maps go through it in chunks.
     """
     maps = shared.maps[index : index + 1, :, : shared.rows]
+    channels, unit = maps.shape[1], int(shared.target[index])
     layers = list(_layers(shared.head))
     start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
-    first = layers[start] if start is not None else None
-    if start is None or not isinstance(first, nn.Linear):
+    first = _dense(layers[start], channels) if start is not None else None
+    if start is None or first is None:
         return _ablated_by_copies(shared, maps, index)
-    channels = maps.shape[1]
-    cells = nn.Sequential(*layers[:start])(maps).reshape(channels, -1)
-    weight: Tensor = first.weight
-    bias: Tensor | None = first.bias
-    if start == len(layers) - 1:  # only the target's unit is wanted
-        unit = int(shared.target[index])
-        weight, bias = weight[unit : unit + 1], None if bias is None else bias[unit : unit + 1]
-    whole = F.linear(cells.flatten()[None], weight, bias)
-    terms = torch.einsum("vc,uvc->vu", cells, weight.view(len(weight), channels, -1))
-    scores = nn.Sequential(*layers[start + 1 :])(whole - terms)
-    return scores[:, 0] if len(weight) == 1 else shared.target_scores(scores, index)
+    before, rest = nn.Sequential(*layers[:start]), layers[start + 1 :]
+    # Of the last layer's outputs only the target's is wanted.
+    if not rest:
+        first, unit = first.unit(unit), 0
+    elif type(rest[-1]) is nn.Linear:
+        rest[-1], unit = _dense(rest[-1], 1).unit(unit), 0  # type: ignore[union-attr]
+    terms = torch.einsum("vc,uvc->vu", before(maps).reshape(channels, -1), first.cells)
+    whole = terms.sum(dim=0) if first.bias is None else terms.sum(dim=0) + first.bias
+    return nn.Sequential(*rest)(whole - terms)[:, unit]
 
 
 def _ablated_by_copies(shared: Pass, maps: Tensor, index: int) -> Tensor:
@@ -92,7 +101,7 @@ def ablationcam_absolute(shared: Pass) -> Tensor:
 # ScoreCAM
 
 #: Chunks of perturbed images whose maps go through the head together.
-HEAD_CHUNKS = 16
+HEAD_CHUNKS = 32
 
 
 def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:

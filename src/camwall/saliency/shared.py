@@ -96,7 +96,7 @@ class Pass:
         *,
         visible_only: bool = True,
         differentiable: bool = False,
-        chunk: int = 8,
+        chunk: int = 4,
     ) -> None:
         if chunk < 1:
             raise CamwallError(f"chunk must be at least 1, not {chunk}")

@@ -65,6 +65,7 @@ def generate(
         {"options": options, "prompts": list(table["prompt"]), "pipeline": _describe(pipe)}, seed
     )
     _claim(folder, run)
+    runs.remove_unfinished(folder)
     runs.write_csv(folder / PROMPTS, table)
     import torch
 

@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import read_weights, save_atomic
+from camwall.runs import remove_unfinished
 from camwall.train.recipe import Recipe
 
 LAST, MODEL, METRICS = "last.pt", "model.pt", "metrics.csv"
@@ -55,8 +56,7 @@ def load_training(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         The folder holds a run of another recipe, network or data.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob(f".{Path(LAST).stem}.*{Path(LAST).suffix}"):
-        left.unlink(missing_ok=True)  # a write that a kill interrupted
+    remove_unfinished(out)
     if not (out / LAST).exists():
         return None
     content = read_weights(out / LAST)

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
-from camwall.runs import write_atomic
+from camwall.runs import remove_unfinished, write_atomic
 from camwall.train.sources import EXTENSIONS
 
 
@@ -84,6 +84,7 @@ def shrink_folder(
     written_as = {str(Path(name).with_suffix(".jpg")) for name in names}
     if len(written_as) < len(names):
         raise CamwallError(f"{source} has images that differ in their extension alone: rename them")
+    remove_unfinished(target)
     todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
     work = partial(shrink_file, source=source, target=target, size=size, quality=quality)
     if workers:
