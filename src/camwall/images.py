@@ -1,10 +1,48 @@
-"""Reading image files, with one line for the user where that fails."""
+"""Image files: which names are one's, and reading them, with one line for the user if it fails."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 from camwall.errors import CamwallError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+
+
+def is_image(name: str | Path) -> bool:
+    """Whether a file of this name is taken for an image; hidden files (``._x.jpg``) are not."""
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+@contextmanager
+def opened(source: str | Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
+    """Open an image file, to be decoded inside the block.
+
+    Parameters
+    ----------
+    source : path or bytes in memory
+    name : str, optional
+        What an error calls it; by default its path.
+
+    Raises
+    ------
+    CamwallError
+        If the file is missing or cannot be decoded.
+    """
+    name = str(source) if name is None else name
+    try:
+        with Image.open(source) as image:
+            yield image
+    except FileNotFoundError:
+        raise CamwallError(f"no image at {name}") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise CamwallError(
+            f"{name} is not an image that can be read ({error}); replace or remove it"
+        ) from None
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -15,13 +53,6 @@ def read_image(path: str | Path) -> Image.Image:
     CamwallError
         If the file is missing or cannot be decoded to the end.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise CamwallError(f"no image at {path}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise CamwallError(
-            f"{path} is not an image that can be read ({error}); replace or remove it"
-        ) from None
+    with opened(path) as image:
+        image.load()
+    return image

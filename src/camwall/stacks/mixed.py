@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 
 from camwall import data
 from camwall.errors import CamwallError
-from camwall.images import read_image
+from camwall.images import is_image, read_image
 from camwall.stacks import choices, store
-from camwall.stacks.store import IMAGE_SUFFIXES, SIDE, Painted, Row, Stacks
+from camwall.stacks.store import SIDE, Painted, Row, Stacks
 
 VARIANTS = ("same", "other")
 """What stands behind the wall: an animal of the same class, or of another."""
@@ -138,7 +138,7 @@ def animal_classes(root: str | Path) -> Classes:
             "photographs in it."
         )
     classes = {
-        int(index[p.name]): sorted(f for f in p.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
+        int(index[p.name]): sorted(filter(is_image, p.iterdir()))
         for p in found
         if p.name in animals
     }

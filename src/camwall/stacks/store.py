@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from camwall import data, runs
 from camwall.errors import CamwallError
+from camwall.images import SUFFIXES, is_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from camwall.models.preprocessing import Preprocessing
 
 SIDE = 224
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 _TABLE, _INFO = "manifest.csv", "manifest.json"
 _LABELS = ("visible_index", "hidden_index")
 
@@ -258,7 +258,7 @@ def image_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CamwallError(f"no folder {folder}.")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(filter(is_image, folder.iterdir()))
     if not files:
-        raise CamwallError(f"no images in {folder} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise CamwallError(f"no images in {folder} ({', '.join(sorted(SUFFIXES))}).")
     return files

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from accelerate import PartialState
 
+from camwall._torch import processes
 from camwall.check.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
@@ -117,7 +117,8 @@ def train_study(
         progress=progress,
         tensorboard=tensorboard,
     )
-    if out is not None and PartialState().is_main_process:
+    state = processes()
+    if out is not None and state.is_main_process:
         record = manifest(
             {"study": name, "masked": masked, "data": data, "stacks": stacks, "small": small}
             | dataclasses.asdict(recipe),
@@ -125,9 +126,9 @@ def train_study(
             command=command,
             certificates=run.certificates,
             images={"train": len(loaded.train), "test": len(loaded.test)},
-            processes=PartialState().num_processes,
+            processes=state.num_processes,
             threads=torch.get_num_threads(),
-            device=str(PartialState().device),
+            device=str(state.device),
         )
         with writing(Path(out) / MANIFEST):
             write_json(Path(out) / MANIFEST, record)
@@ -199,7 +200,7 @@ def train(
         channels_last=channels_last,
         compile=compile,
     )
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         last = result.run.history.iloc[-1]
         for certificate in result.run.certificates[-1:]:
             print(certificate)

@@ -6,18 +6,18 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
+from camwall.images import is_image, opened
 from camwall.runs import remove_unfinished, write_atomic
-from camwall.train.sources import EXTENSIONS
 
 
 def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) -> str | None:
     """Write one image with its shorter side at ``size``; a message if it cannot be read."""
     try:
-        with Image.open(source / name) as file:
+        with opened(source / name) as file:
             scale = size / min(file.size)
             width, height = (max(size, round(side * scale)) for side in file.size)
             wanted = (width, height)
@@ -25,8 +25,8 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
             image = file.convert("RGB")
             if scale < 1:
                 image = image.resize(wanted, Image.Resampling.BICUBIC)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        return f"{source / name} is not an image that can be read ({error})"
+    except CamwallError as error:
+        return str(error)
     save = partial(image.save, format="JPEG", quality=quality)
     write_atomic((target / name).with_suffix(".jpg"), save)
     return None
@@ -35,7 +35,7 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
 def _images(folder: Path) -> Iterator[str]:
     for root, _, files in sorted(os.walk(folder)):
         for file in sorted(files):
-            if Path(file).suffix.lower() in EXTENSIONS:
+            if is_image(file):
                 yield os.path.relpath(Path(root) / file, folder)
 
 
@@ -95,7 +95,7 @@ def shrink_folder(
     bad = [message for message in found if message is not None]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise CamwallError(f"{bad[0]}{more}; replace or remove it and start the same command again")
+        raise CamwallError(f"{bad[0]}{more}, and start the same command again")
     return len(todo), len(names) - len(todo)
 
 

@@ -13,13 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from camwall.config import cache_dir
 from camwall.errors import CamwallError
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+from camwall.images import is_image, opened
 
 
 class ImageSource(Protocol):
@@ -58,14 +56,8 @@ class ArraySource:
 
 def decode(data: bytes | Path, name: str) -> Tensor:
     """Decode an image file to uint8 RGB, shape [3, H, W]; ``name`` is for the error message."""
-    try:
-        with Image.open(data if isinstance(data, Path) else io.BytesIO(data)) as file:
-            pixels = np.array(file.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise CamwallError(
-            f"{name} is not an image that can be read ({error}); replace or remove it and start "
-            "the same command again"
-        ) from None
+    with opened(data if isinstance(data, Path) else io.BytesIO(data), name) as file:
+        pixels = np.array(file.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -110,7 +102,7 @@ class FolderSource:
         labels: list[int] = []
         for label, name in enumerate(self.classes):
             entries = (entry.name for entry in os.scandir(self.root / name))
-            here = sorted(file for file in entries if Path(file).suffix.lower() in EXTENSIONS)
+            here = sorted(filter(is_image, entries))
             if not here:
                 raise CamwallError(f"class folder {self.root / name} has no images")
             files += [f"{name}/{file}" for file in here]
