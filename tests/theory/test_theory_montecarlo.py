@@ -1,4 +1,4 @@
-"""The Monte Carlo: equal to autograd network by network, and to the exact law over 100,000."""
+"""The Monte Carlo: equal to autograd network by network, and to the exact law over a million."""
 
 from dataclasses import replace
 from functools import cache
@@ -14,10 +14,12 @@ from camwall.errors import CamwallError
 
 SETTING = theory.Setting(image_rows=10, image_columns=10, visible_rows=2)
 TAU, PLACE, WALLS = 0.7, (7, 2), (1, 2, 3)  # a place that is hidden by each of the walls
-NETWORKS = 100_000
-# The first 100,000 draws of seed 1 lie 5.3 errors off in P(GC > 0) at V = 32, its next 900,000 do
-# not: chance, as `test_distances_are_standard_normal` shows over many seeds. It is left out here.
-SEEDS = (0,) if quick() else (0, 2, 3)
+# A bias grows with the root of the number of networks, in standard errors; chance does not. So more
+# networks are drawn than the law was asked to stand, and no seed is left out. With 100,000, seed 1
+# lies 5.2 errors off in P(GC > 0) at V = 32 and three visible rows, alone among 1,200 seeds
+# (`test_distances_are_standard_normal`); with 1,000,000, where a bias would stand at 16, 2.0.
+NETWORKS = 100_000 if quick() else 1_000_000
+SEEDS = (0,) if quick() else (0, 1, 2, 3)
 FILTERS = (1, 2, 4, 32, 256)
 
 
@@ -127,12 +129,12 @@ def test_other_seeds_draw_other_networks():
     assert not torch.equal(one.scores, two.scores)
 
 
-# The exact law, over 100,000 networks -----------------------------------------------------
+# The exact law ---------------------------------------------------------------------------
 
 
 @cache
 def simulated(filters: int, seed: int) -> torch.Tensor:
-    """GC at the hidden place in 100,000 networks, for each wall: [walls, networks]."""
+    """GC at the hidden place in random networks, for each wall: [walls, networks]."""
     return theory.simulate_gradcam(
         SETTING,
         picture(),
@@ -152,7 +154,7 @@ CASES = [
 
 @pytest.mark.parametrize(("filters", "wall", "seed"), CASES)
 def test_exact_law_within_four_standard_errors(filters, wall, seed):
-    """Mean, second moment and P(GC > 0) of 100,000 networks agree with the closed forms."""
+    """Mean, second moment and P(GC > 0) over the networks agree with the closed forms."""
     found = theory.summarise(simulated(filters, seed)[wall])
     args = law_arguments(filters, WALLS[wall])
     assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
@@ -161,40 +163,46 @@ def test_exact_law_within_four_standard_errors(filters, wall, seed):
 
 
 def test_distances_are_standard_normal():
-    """Over 150 seeds the distances from the exact values, in errors, have mean 0 and spread 1."""
-    distances = []
-    for seed in range(150):
+    """Over many seeds the distances from the exact values, in errors, are standard normal."""
+    seeds, networks, wall = (150, 20_000, 2) if quick() else (1_200, 100_000, 3)
+    args, distances = law_arguments(32, wall), []
+    for seed in range(seeds):
         draws = theory.simulate_gradcam(
             SETTING,
             picture(),
-            filters=4,
+            filters=32,
             tau=TAU,
             places=[PLACE],
-            walls=[2],
-            networks=20_000,
+            walls=WALLS,
+            networks=networks,
             seed=seed,
-        )[0, 0]
-        found, args = theory.summarise(draws), law_arguments(4, 2)
+        )[WALLS.index(wall), 0]
+        found = theory.summarise(draws)
         distances.append(
             [
                 found.mean.errors_from(theory.gradcam_mean(**args)),
                 found.second_moment.errors_from(theory.gradcam_second_moment(**args)),
-                found.positive.errors_from(theory.gradcam_positive(filters=4)),
+                found.positive.errors_from(theory.gradcam_positive(filters=32)),
             ]
         )
     z = torch.tensor(distances)
-    assert torch.all(z.mean(0).abs() < 4 / 150**0.5)
-    assert torch.all((z.std(0) - 1).abs() < 4 / 300**0.5)
+    assert torch.all(z.mean(0).abs() < 4 / seeds**0.5)
+    assert torch.all((z.std(0) - 1).abs() < 4 / (2 * seeds) ** 0.5)
+    for column in z.T.numpy():
+        assert stats.kstest(column, "norm").pvalue > 1e-3
+    beyond = int((z.abs() > 3).any(1).sum())  # chance: at most 3 times 0.27 % of the seeds
+    assert stats.binom.sf(beyond - 1, seeds, 3 * 2 * stats.norm.sf(3)) > 1e-3
 
 
 def test_share_of_intervals_that_hold_the_mean():
-    """Of all 95 % intervals from batches of 1,000 networks, between 93.5 and 96.5 % hold it."""
+    """Of all 95 % intervals from batches of 1,000 networks, nearly 95 % hold it."""
     hits = total = 0
     for filters, wall, seed in CASES:
         exact = theory.gradcam_mean(**law_arguments(filters, WALLS[wall]))
         held, batches = theory.coverage(simulated(filters, seed)[wall], exact, NETWORKS // 1000)
         hits, total = hits + held, total + batches
-    assert 0.935 < hits / total < 0.965
+    slack = 0.015 if quick() else 0.005
+    assert abs(hits / total - 0.95) < slack
 
 
 @pytest.mark.parametrize("filters", FILTERS)
@@ -210,7 +218,7 @@ def test_full_distribution(filters):
 @pytest.mark.parametrize("filters", FILTERS)
 def test_whole_networks_follow_the_law_on_both_sides(filters):
     """100,000 whole networks, three walls: the same law at hidden places and at a visible one."""
-    networks = 20_000 if quick() and filters == 256 else NETWORKS
+    networks = 20_000 if quick() and filters == 256 else 100_000
     whole = replace(SETTING, visible_rows=4)
     places = [PLACE, (7, 6), (0, 3)]
     i, j = zip(*places, strict=True)
