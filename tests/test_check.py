@@ -249,7 +249,9 @@ def test_segments_are_closed_and_read_back(tmp_path):
     for i in range(SEGMENT + 3):
         store.add([{"image": str(i), "method": "x", "leak": i / 7}])
     assert len(list(tmp_path.glob("cells-*.parquet"))) == 2
+    (tmp_path / ".unfinished.cells-0000-00001.x.parquet").write_bytes(b"PAR1, cut off by a kill")
     again = CellStore(tmp_path, {"model": "m"}, 0)
+    assert len(list(tmp_path.iterdir())) == 3  # with run.json
     assert len(again.done()) == SEGMENT + 3
     assert again.cells() == store.cells()
 

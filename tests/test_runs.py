@@ -1,6 +1,9 @@
 """What recorded runs share."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -70,6 +73,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         runs.write_atomic(target, fails)
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
     assert target.read_text() == "old"
+
+
+def test_what_a_killed_write_left_is_removed(tmp_path):
+    """A process that dies in the middle of a write leaves a file that the next run takes away."""
+    target = tmp_path / "deep" / "table.csv"
+    runs.write_csv(target, pd.DataFrame({"x": [1]}))
+    dies = """import os, signal, sys
+from camwall import runs
+runs.write_atomic(sys.argv[1], lambda file: os.kill(os.getpid(), signal.SIGKILL))"""
+    done = subprocess.run([sys.executable, "-c", dies, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(target.parent.iterdir())) == 2
+    runs.remove_unfinished(tmp_path)
+    assert [p.name for p in target.parent.iterdir()] == ["table.csv"]
+    assert target.read_text() == "x\n1\n"
 
 
 def test_written_tables_and_manifests_are_read_back(tmp_path):

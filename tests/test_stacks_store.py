@@ -113,10 +113,11 @@ def test_images_are_what_the_preprocessing_makes_of_the_files(tmp_path):
 
 
 def test_a_plain_folder_of_images_needs_no_manifest(tmp_path):
-    """As the authors' own stacks: sorted by name, without labels; other files are passed over."""
+    """As the authors' own stacks: by name, without labels; other and hidden files passed over."""
     for name in ("b.jpg", "a.PNG", "c.jpeg"):
         Image.new("RGB", (300, 300), "green").save(tmp_path / name)
     (tmp_path / "readme.txt").write_text("about")
+    (tmp_path / "._a.PNG").write_bytes(b"what a Mac leaves beside a file")
     for found in (stacks.from_folder(tmp_path), stacks.load(tmp_path)):
         assert [p.name for p in found.paths] == ["a.PNG", "b.jpg", "c.jpeg"]
         assert found.labels_visible is None

@@ -1,10 +1,32 @@
-"""Figures of the appendix on the engine."""
+"""Figure and table of the appendix on the engine."""
 
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from camwall.plots.style import use_style
+
+
+def speed_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one network as they are printed: median seconds with their range, ratio, memory.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As ``benchmarks/engine.py`` writes it.
+    """
+    columns = {}
+    for engine in ("grad-cam", "camwall"):
+        key = engine.replace("-", "")
+        parts = frame[[f"{key}_seconds", f"{key}_low", f"{key}_high"]].to_numpy()
+        columns[f"{engine}, s"] = [
+            f"{mid:.2g} ({low:.2g} to {high:.2g})" for mid, low, high in parts
+        ]
+    columns["faster"] = [f"{ratio:,.1f}×" for ratio in frame["ratio"]]
+    peaks = frame[["gradcam_peak_mib", "camwall_peak_mib"]].to_numpy()
+    columns["peak, MiB"] = [f"{theirs:.0f} → {ours:.0f}" for theirs, ours in peaks]
+    table = pd.DataFrame(columns, index=frame["task"].to_list())
+    return table.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
 
 
 def engine_speed(frame: pd.DataFrame) -> Figure:
@@ -18,7 +40,8 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
     """
     use_style()
     networks = list(dict.fromkeys(frame["network"]))
-    fig, axes = plt.subplots(1, len(networks), figsize=(5 * len(networks), 2.6), squeeze=False)
+    size = (4 * len(networks), 2.6)
+    fig, axes = plt.subplots(1, len(networks), figsize=size, squeeze=False, sharey=True)
     for ax, network in zip(axes[0], networks, strict=True):
         rows = frame[frame["network"] == network].iloc[::-1]
         places = range(len(rows))
@@ -27,8 +50,10 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
         ax.scatter(rows["camwall_seconds"], places, label="camwall", color="C0")
         middle = (rows["camwall_seconds"] * rows["gradcam_seconds"]) ** 0.5
         for place, at, ratio in zip(places, middle, rows["ratio"], strict=True):
-            ax.annotate(f"{ratio:.3g}×", (at, place + 0.12), ha="center", va="bottom", fontsize=8)
+            label = f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+            ax.annotate(label, (at, place + 0.12), ha="center", va="bottom", fontsize=8)
         ax.set(xscale="log", yticks=list(places), yticklabels=list(rows["task"]), title=network)
+        ax.margins(x=0.12)
         ax.set(xlabel="seconds an image", ylim=(-0.5, len(rows) - 0.3))
     handles, labels = axes[0][0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=2)
