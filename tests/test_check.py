@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from camwall.check.cells import SEGMENT, CellStore
 from camwall.cli import main
 from camwall.errors import CamwallError
 from camwall.models import Preprocessing
+from camwall.stacks import store
 
 SIZE, ROW = 16, 8
 
@@ -357,6 +359,21 @@ def _evaluate(photographs: Path, out: Path, launcher: list[str]) -> bytes:
     )
     assert done.returncode == 0, done.stderr
     return (out / "table.csv").read_bytes()
+
+
+def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
+    """Halves put together at row 12 do not meet at a wall at row 8: said, and measured."""
+    module = sys.modules["camwall.check.evaluate"]
+    monkeypatch.setattr(module, "named_model", lambda *_, **__: small_model())
+    for row in (ROW, 12):
+        pictures = [(Image.new("RGB", (SIZE, SIZE), "green"), {"row": row})]
+        store.build(tmp_path / f"at{row}", "mix", {}, 0, lambda p=pictures: p, 1, progress=False)
+    arguments = {"methods": ["GradCAM++"], "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module.evaluate(tmp_path / f"at{ROW}", tmp_path / "out8", **arguments)
+    with pytest.warns(UserWarning, match="put together at row 12, the model's wall is at row 8"):
+        module.evaluate(tmp_path / "at12", tmp_path / "out12", **arguments)
 
 
 def test_two_processes_give_the_table_of_one(photographs, tmp_path):

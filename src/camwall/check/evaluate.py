@@ -1,5 +1,6 @@
 """A check as a recorded run: from names and a folder to a table with its manifest."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def evaluate(
     command : str, optional
         The command to record, if not this process's.
 
+    Warns
+    -----
+    UserWarning
+        If the stacks were made for a wall at another row than the model's.
+
     Returns
     -------
     Report
@@ -58,6 +64,13 @@ def evaluate(
     model = named_model(network, row=row, checkpoint=checkpoint).to(state.device)
     certificate = certify(model)
     chosen = stacks.load(images).head(limit)
+    rows = set(chosen.frame.get("row", [])) - {model.wall.row}
+    if rows and state.is_main_process:
+        warnings.warn(
+            f"the stacks in {images} were put together at row {min(rows)}, the model's wall is at "
+            f"row {model.wall.row}: part of an animal lies on the other side",
+            stacklevel=2,
+        )
     report = check(
         model,
         chosen,

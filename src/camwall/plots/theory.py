@@ -204,7 +204,7 @@ def distributions(
         ax.text(0.12, law.atom, f"P(GC = 0) = {law.atom:.3g}", fontsize=9, va="center")
         ax.set(title=name, xlabel="GC / root mean square", xlim=(-0.25, 4), ylim=(0, 1))
     axes[0].set_ylabel("density; probability at 0")
-    axes[-1].legend(frameon=False, loc="center right")
+    axes[-1].legend(frameon=False, loc="upper right")
     return figure
 
 
