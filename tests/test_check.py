@@ -293,7 +293,7 @@ def test_report_survives_saving(model, images, tmp_path):
         ({"target": [0]}, "5 images need 5 targets, not 1"),
         ({"target": [0, 1, 2, 3, 4]}, "target 4 is not one of the model's classes 0 to 3"),
         ({"labels": [0, 1]}, "5 images have 2 labels"),
-        ({"labels": [9] * 5}, "label 9 of 0 is not one of the model's 4 classes"),
+        ({"labels": [9] * 5}, "label 9 of image 0 is not one of the model's 4 classes"),
         ({"methods": [lambda m, x, t: torch.ones(1, 2, 2)]}, "returns \\[1, 16, 16\\]"),
         ({"methods": [lambda m, x, t: torch.full((1, 16, 16), torch.nan)]}, "NaN"),
     ],
@@ -318,6 +318,65 @@ def test_bad_images_cost_one_line(model, folder):
         quiet(model, sorted(folder.iterdir()), [flat])
     with pytest.raises(CamwallError, match=r"takes images of shape \[N, 3, 16, W\]"):
         quiet(model, torch.zeros(1, 3, 20, 20), [flat])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 1, 2, 3, 4]}, "label 4 of image 4"),
+        ({"target": [0, 1, 2, 3, 4]}, "target 4 is not one of"),
+        ({"engine": "gradcam"}, "unknown engine 'gradcam'; known: camwall, grad-cam"),
+        ({"engine": "grad-cam", "methods": ["GradCAM", "Opti-CAM"]}, "grad-cam has no Opti-CAM"),
+    ],
+)
+def test_bad_requests_leave_no_run_behind(model, images, tmp_path, arguments, message):
+    """What cannot be checked is refused before anything is computed or written."""
+    with pytest.raises(CamwallError, match=message):
+        check(model, images, run=tmp_path / "run", progress=False, **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corrupt_image_can_be_replaced(model, folder, tmp_path):
+    """It is named before the first cell is written, so that the mended set is the run's own."""
+    paths = sorted(folder.iterdir())
+    whole = paths[-1].read_bytes()
+    paths[-1].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CamwallError, match=r"4\.png is not an image"):
+        check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
+    paths[-1].write_bytes(whole)
+    report = check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
+    assert len(report.cells) == len(paths)
+
+
+def test_each_engine_checks_its_own_methods(model, images):
+    """Without names, each engine runs what it has; one name need not stand in a list."""
+    report = check(model, images[:1], engine="grad-cam", progress=False)
+    assert set(report.methods) == {n for n, m in camwall.METHODS.items() if m.package}
+    assert report.methods == tuple(default_methods("grad-cam"))
+    assert check(model, images[:1], "HiResCAM", progress=False).methods == ("HiResCAM",)
+
+
+def test_lower_precision_runs_every_method(model, images):
+    """autocast gives a leak for each method, those of the package included, near the table's."""
+    names = list(camwall.METHODS)
+    low = check(model, images, names, autocast=True, progress=False).cells
+    full = check(model, images, names, progress=False).cells
+    assert np.isfinite(low["leak"]).all()
+    exact = ["FEM", "KPCA-CAM", "ShapleyCAM"]  # the package runs them in full precision
+    rows = full["method"].isin(exact)
+    np.testing.assert_allclose(low["leak"][rows], full["leak"][rows], atol=1e-6)
+    assert abs(low["leak"].mean() - full["leak"].mean()) < 0.1
+
+
+def test_maps_with_a_graph_are_taken_as_they_are(model, images):
+    """A method of one's own need not detach what it returns."""
+
+    def own(model, images, target):
+        images = images.clone().requires_grad_()
+        return (images * 2).mean(dim=1)
+
+    report = check(model, images, [own], progress=False)
+    assert report.methods == ("own",)
 
 
 def test_nan_scores_are_refused(model, images):

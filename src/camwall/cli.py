@@ -114,7 +114,7 @@ def evaluate(
         methods=method,
         limit=limit,
         batch=batch,
-        engine=engine,  # type: ignore[arg-type]  # explain refuses other names
+        engine=engine,  # type: ignore[arg-type]  # check refuses other names
         autocast=autocast,
     )
     state = processes()

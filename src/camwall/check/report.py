@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from camwall.errors import CamwallError
 from camwall.plots import leak_distribution
 from camwall.runs import write_csv, write_json
-from camwall.saliency import METHODS, PAPER, leak, render
+from camwall.saliency import METHODS, PAPER, Engine, leak, render
 from camwall.wall import Wall
 
 RESAMPLES = 10_000
@@ -200,10 +200,14 @@ class Report:
         )
 
 
-def default_methods() -> list[str]:
-    """Every method our engine has, the paper's first, without the variants.
+def default_methods(engine: Engine = "camwall") -> list[str]:
+    """Every method the engine has, the paper's first, without the variants.
 
     EigenCAM's are among them all the same: its sign is arbitrary, and decides its row.
     """
-    ours = [name for name, m in METHODS.items() if m.raw and m.variant_of in (None, "EigenCAM")]
-    return [*PAPER, *(name for name in ours if name not in PAPER)]
+    has = [
+        name
+        for name, m in METHODS.items()
+        if (m.raw if engine == "camwall" else m.package) and m.variant_of in (None, "EigenCAM")
+    ]
+    return [*(n for n in PAPER if n in has), *(n for n in has if n not in PAPER)]

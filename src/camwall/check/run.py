@@ -11,26 +11,44 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall._torch import evaluating, processes
+from camwall._torch import evaluating, finite, processes
 from camwall.check.cells import Cell, CellStore
 from camwall.check.report import Report, default_methods, random_level
 from camwall.check.source import ImageSet, Source, model_digest
 from camwall.errors import CamwallError
 from camwall.models import WalledModel
-from camwall.saliency import Engine, Method, Pass, explain, find, is_empty, leak, render
+from camwall.saliency import (
+    Engine,
+    Method,
+    Pass,
+    check_engine,
+    explain,
+    find,
+    is_empty,
+    leak,
+    render,
+)
+from camwall.saliency.shared import as_target
 
 #: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
 SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
 AnyMethod = str | Method | SaliencyFunction
 
 
-def _named(methods: Sequence[AnyMethod] | None) -> dict[str, Method | SaliencyFunction]:
+def _named(
+    methods: Sequence[AnyMethod] | None, engine: Engine
+) -> dict[str, Method | SaliencyFunction]:
+    check_engine(engine, [])
     named: dict[str, Method | SaliencyFunction] = {}
-    for given in default_methods() if methods is None else methods:
+    if isinstance(methods, str | Method):
+        methods = [methods]
+    for given in default_methods(engine) if methods is None else methods:
         method: Method | SaliencyFunction
         if isinstance(given, str | Method):
             method = find(given)
             name = method.name
+            if method.raw is not None or engine != "camwall":  # else only the package has it
+                check_engine(engine, [method])
         elif callable(given):
             method, name = given, getattr(given, "__name__", type(given).__name__)
         else:
@@ -50,7 +68,8 @@ def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: En
         if engine == "grad-cam" or method.raw is None:
             return explain(shared.model, shared.images, method, shared.target, engine="grad-cam")
         return render(method.raw(shared).detach(), size)
-    maps = torch.as_tensor(np.asarray(method(shared.model, shared.images, shared.target)))
+    found = method(shared.model, shared.images, shared.target)
+    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
     if tuple(maps.shape) != (len(shared.images), *size):
         raise CamwallError(
             f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
@@ -85,7 +104,7 @@ def check(
     images : tensor [N, C, H, W], sequence of paths, or stacks
         Network inputs, or files that ``model.preprocessing`` reads.
     methods : sequence of str, Method or function, optional
-        All methods of our engine if not given. A function takes (model, images, target) and returns
+        All methods of the engine if not given. A function takes (model, images, target) and returns
         maps [N, H, W]; it appears in the table under its name.
     labels : sequence of int, optional
         The classes of the images, for the accuracy; stacks bring their own.
@@ -93,6 +112,8 @@ def check(
         The classes to explain; each image's top class if not given.
     run : path, optional
         A folder that keeps finished cells: the same call takes a killed run up where it stopped.
+        A method's cells are known by its name alone: give a function that you have changed
+        another name, or another folder.
     batch : int
         Images that go through the network together; a kill loses at most the cells of one batch
         and method.
@@ -116,22 +137,31 @@ def check(
     """
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
-    named = _named(methods)
+    named = _named(methods, engine)
     source = Source(model, images, labels)
     if target is not None and len(target) != len(source):
         raise CamwallError(f"{len(source)} images need {len(source)} targets, not {len(target)}")
-    state = processes()
+    state, device = processes(), next(model.parameters()).device
+    with torch.no_grad(), evaluating(model):
+        first = source.load([0]).to(device)
+        scores = finite(model(first))
+    if target is not None:
+        target = as_target(target, scores.expand(len(source), -1)).tolist()
+    for name, label in zip(source.names, source.labels or (), strict=False):
+        if not 0 <= label < scores.shape[1]:
+            raise CamwallError(
+                f"label {label} of image {name} is not one of the model's {scores.shape[1]} classes"
+            )
     identity = {
         "model": model_digest(model),
         "wall": vars(model.wall),
         "images": source.digest(),
         "engine": engine,
         "autocast": autocast,
-        "target": None if target is None else [int(t) for t in target],
+        "target": target,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = CellStore(run, identity, state.process_index)
-    device = next(model.parameters()).device
     batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
     # Who does what depends on the batches alone, not on what is done: two processes never meet.
     mine = batches[state.process_index :: state.num_processes]
@@ -172,13 +202,9 @@ def check(
         cells=frame.assign(group=frame["image"].map(groups)),
         wall=model.wall,
         methods=tuple(named),
-        random_level=random_level(model.wall, _columns(model, source)),
+        random_level=random_level(model.wall, first.shape[3]),
         identity=identity,
     )
-
-
-def _columns(model: WalledModel, source: Source) -> int:
-    return source.load([0]).shape[3]
 
 
 def _cells(
@@ -209,11 +235,6 @@ def _cells(
         }
         if source.labels is not None:
             row, label = scores[position], source.labels[i]
-            if not 0 <= label < len(row):
-                raise CamwallError(
-                    f"label {label} of {source.names[i]} is not one of the model's {len(row)} "
-                    "classes"
-                )
             cell["rank"] = int((row > row[label]).sum())
         cells.append(cell)
     return cells

@@ -1,16 +1,17 @@
 """Images for a check, read when they are needed."""
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
+from camwall.images import opened
 from camwall.models import WalledModel
 
 
@@ -77,15 +78,22 @@ class Source:
         return self._model.preprocessing.load([self._paths[index] for index in indices])
 
     def digest(self) -> str:
-        """A checksum of all images, names and content, that tells one set from another."""
+        """A checksum of all images, names and content, that tells one set from another.
+
+        Files are decoded too: once work is done, a file that is found corrupt could not be replaced
+        without making another set of it.
+        """
         sha = hashlib.sha256()
         if self._tensor is not None:
-            sha.update(np.ascontiguousarray(self._tensor.detach().cpu().numpy()).tobytes())
+            sha.update(_bytes(self._tensor))
         else:
             for path in self._paths:
                 if not path.is_file():
                     raise CamwallError(f"no image at {path}")
-                sha.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+                content = path.read_bytes()
+                with opened(io.BytesIO(content), str(path)) as image:
+                    image.load()
+                sha.update(path.name.encode() + hashlib.sha256(content).digest())
         return sha.hexdigest()
 
 
@@ -94,5 +102,10 @@ def model_digest(model: torch.nn.Module) -> str:
     sha = hashlib.sha256()
     for name, value in model.state_dict().items():
         sha.update(name.encode())
-        sha.update(np.ascontiguousarray(value.detach().cpu().numpy()).data)
+        sha.update(_bytes(value))
     return sha.hexdigest()
+
+
+def _bytes(values: Tensor) -> memoryview:
+    """What a tensor holds; NumPy has no type for some of torch's, so as plain bytes."""
+    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

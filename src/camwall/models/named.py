@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import torchvision
+from torchvision.models import get_model, list_models
 
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import load_checkpoint
@@ -38,7 +38,8 @@ def named_model(
     Raises
     ------
     CamwallError
-        An unknown name; a checkpoint that cannot be read; both.
+        An unknown name; weights that cannot be downloaded; a checkpoint that cannot be read; both a
+        network and a checkpoint.
     """
     if checkpoint is not None:
         if network is not None:
@@ -48,10 +49,16 @@ def named_model(
         return load_checkpoint(checkpoint)
     if network is None or network == DEFAULT_NETWORK:
         return build_wall(efficientnet_lite0(), row)
-    models = torchvision.models
-    families = models.list_models(module=models.vgg) + models.list_models(module=models.resnet)
+    families = list_models(include=["vgg*", "resnet*", "resnext*", "wide_resnet*"])
     if network not in families:
         raise CamwallError(
             f"unknown network {network!r}; known: {DEFAULT_NETWORK}, {', '.join(families)}"
         )
-    return build_wall(models.get_model(network, weights="DEFAULT"), row)
+    try:
+        pretrained = get_model(network, weights="DEFAULT")
+    except (OSError, RuntimeError) as error:  # no network; a download that is not what it should be
+        raise CamwallError(
+            f"the weights of {network} cannot be had ({str(error).splitlines()[0]}): try again, or "
+            "take a network whose weights are here"
+        ) from None
+    return build_wall(pretrained, row)

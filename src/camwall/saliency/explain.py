@@ -1,7 +1,7 @@
 """From a model, images and a method's name to saliency maps."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,22 @@ from camwall.saliency.rendering import render
 from camwall.saliency.shared import Pass, Target
 
 Engine = Literal["camwall", "grad-cam"]
+
+
+def check_engine(engine: str, methods: Iterable[Method]) -> None:
+    """Refuse an engine that there is not, or that does not have one of the methods.
+
+    Raises
+    ------
+    CamwallError
+    """
+    if engine not in get_args(Engine):
+        raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")
+    for method in methods:
+        if engine == "grad-cam" and method.package is None:
+            raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
+        if engine == "camwall" and method.raw is None:
+            raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
 
 
 def explain(
@@ -85,15 +101,11 @@ def explain_each(
 ) -> dict[str, Tensor]:
     """Saliency maps of several methods, by name, from one pass; see `explain`."""
     wanted = [find(method) for method in methods]
-    if engine not in ("camwall", "grad-cam"):
-        raise CamwallError(f"unknown engine {engine!r}; known: camwall, grad-cam")
+    check_engine(engine, wanted)
     if engine == "grad-cam":
         if not normalize:
             raise CamwallError("the package grad-cam has no raw maps; use engine='camwall'")
         return {m.name: explain_with_package(model, images, m, target) for m in wanted}
-    for method in wanted:
-        if method.raw is None:
-            raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
     differentiable = not normalize and torch.is_grad_enabled()
     found = {}
     with evaluating(model):

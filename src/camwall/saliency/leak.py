@@ -40,7 +40,8 @@ def leak(maps: Tensor, wall: Wall, *, bleed: bool = True) -> Tensor:
         )
     if not torch.isfinite(maps).all():
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
-    maps = maps.double()  # squares of float32 maps below 1e-23 would vanish
+    # In float32 squares of values below 1e-23 would vanish; not every device knows double.
+    maps = maps.cpu().double()
     visible = maps[:, : wall.row].square().sum(dim=(1, 2))
     hidden = maps[:, wall.row + (0 if bleed else wall.bleed_rows) :].square().sum(dim=(1, 2))
     total = visible + hidden

@@ -11,7 +11,6 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from camwall._torch import evaluating, finite
-from camwall.errors import CamwallError
 from camwall.models import WalledModel
 from camwall.saliency.registry import Mechanism, Method, register
 from camwall.saliency.shared import Target, as_target, check_images
@@ -59,20 +58,22 @@ def explain_with_package(
 ) -> Tensor:
     """Saliency maps [N, H, W] as the package grad-cam computes them, normalised.
 
+    In full precision, also under autocast: the package takes what it finds to NumPy, which has no
+    bfloat16.
+
     Raises
     ------
     CamwallError
-        A method the package does not have; images, targets or scores that are none.
+        Images, targets or scores that are none.
     """
-    if method.package is None:
-        raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
     check_images(model, images)
-    with torch.no_grad(), evaluating(model):
+    full = torch.autocast(images.device.type, enabled=False)
+    with torch.no_grad(), evaluating(model), full:
         scores = finite(model(images))
     targets = [ClassifierOutputTarget(int(t)) for t in as_target(target, scores)]
     exposed = _Exposed(model)
-    with _as_found(model), torch.enable_grad():
-        cam = getattr(pytorch_grad_cam, method.package)(exposed, [exposed.layer])
+    with _as_found(model), torch.enable_grad(), full:
+        cam = getattr(pytorch_grad_cam, method.package or "")(exposed, [exposed.layer])
         try:
             maps = cam(images.detach(), targets)
         finally:

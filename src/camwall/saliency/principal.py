@@ -26,7 +26,8 @@ def first_component(maps: Tensor, *, centred: bool = True) -> Tensor:
     tensor [N, h, w]
     """
     count, _, height, width = maps.shape
-    lines = [_projection(each, centred) for each in maps.detach().cpu().numpy()]
+    plain = maps.detach().cpu().to(torch.promote_types(maps.dtype, torch.float32))
+    lines = [_projection(each, centred) for each in plain.numpy()]
     found = torch.from_numpy(np.stack(lines)).to(maps)
     if maps.requires_grad:
         rows = maps.double().flatten(2).mT
