@@ -1,5 +1,6 @@
 """Walled models: built from torchvision's and EfficientNet's networks, masked, refused."""
 
+import urllib.error
 from pathlib import Path
 
 import efficientnet_lite_pytorch
@@ -11,7 +12,7 @@ from torch import nn
 
 from camwall import CamwallError, Split, build_wall, certify, masked_vgg16
 from camwall.config import quick
-from camwall.models import MaskedModel, Preprocessing, split
+from camwall.models import MaskedModel, Preprocessing, named, split
 from camwall.models.vgg import initialise_vgg
 from camwall.models.walled import WalledModel
 from tests.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_like
@@ -283,3 +284,27 @@ def test_efficientnet_lite_takes_its_own_pixels() -> None:
     expected = torch.tensor([-127 / 128, 0.0, 1.0]).expand(3, 1, 3)
     torch.testing.assert_close(way.normalize(pixels), expected, atol=1e-6, rtol=0)
     assert isinstance(build_wall(SMALL["efficientnet"][0](), 160), WalledModel)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_torchvisions_networks_are_had_by_name(name: str, monkeypatch) -> None:
+    """Each VGG and ResNet that torchvision lists; here without its download."""
+    monkeypatch.setattr(
+        named, "get_model", lambda n, weights: torchvision.models.get_model(n, weights=None)
+    )
+    model = named.named_model(name)
+    assert isinstance(model, WalledModel)
+    with pytest.raises(CamwallError, match=r"unknown network 'alexnet'; known: .*resnet18.*vgg11"):
+        named.named_model("alexnet")
+
+
+def test_weights_that_cannot_be_had_cost_one_line(monkeypatch) -> None:
+    """Without a network, the name of what is missing."""
+
+    def fails(*_, **__):
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr(named, "get_model", fails)
+    with pytest.raises(CamwallError, match="the weights of resnet18 cannot be had") as caught:
+        named.named_model("resnet18")
+    assert "\n" not in str(caught.value)

@@ -1,12 +1,14 @@
 """What recorded runs share."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import yaml
 
 from camwall import runs
 from camwall.errors import CamwallError
@@ -108,3 +110,16 @@ def test_a_manifest_says_how_to_repeat_the_run():
     assert entry["device"] == "cpu"
     assert {"python", "camwall", "torch", "grad-cam"} <= entry["versions"].keys()
     assert pd.Timestamp(entry["date"]).tzinfo is not None
+
+
+def test_the_recorded_command_gives_the_same_parameters(tmp_path):
+    """papermill reads back every value that is set, lists among them; what is empty is left out."""
+    values = {"filters": [8, 512], "tau": 0.1, "out": "a b", "seed": 3, "methods": [], "row": None}
+    line = runs.papermill_command("notebooks/theorem.ipynb", values)
+    words = shlex.split(line)
+    assert words[:3] == ["papermill", "notebooks/theorem.ipynb", "OUT.ipynb"]
+    (at,) = (i for i, word in enumerate(words) if word == "-y")
+    given = yaml.safe_load(words[at + 1])
+    pairs = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
+    assert given == {"filters": [8, 512]}
+    assert pairs == {"tau": "0.1", "out": "a b", "seed": "3"}

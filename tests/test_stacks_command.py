@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,19 @@ def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monke
     made = stacks.make("mix", tmp_path / "m", tmp_path / "in", n=50, hidden="same", progress=False)
     assert len(made) == 6
     assert made.folder == tmp_path / "m-quick"
+
+
+def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
+    """A few quick prompts must not claim the folder of the full run."""
+    monkeypatch.setenv("CAMWALL_QUICK", "1")
+    module = sys.modules["camwall.stacks.command"]
+    monkeypatch.setattr(
+        module, "generate", lambda folder, *_, **__: shutil.copytree(images, folder)
+    )
+    made = stacks.make("gen", tmp_path / "g", tmp_path / "made", pipeline="x", progress=False)
+    assert (made.folder, len(made)) == (tmp_path / "g-quick", 8)
+    assert (tmp_path / "made-quick").is_dir()
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,18 @@ def test_what_cannot_be_used_is_named(source, tmp_path):
     assert not (tmp_path / "g").exists()
 
 
+def test_a_class_that_is_no_number_is_refused_before_anything_is_written(source, tmp_path):
+    """A name in place of an index would make a folder that cannot be read back."""
+    table = pd.read_csv(source / "prompts.csv").astype({"visible_index": object})
+    table.loc[0, "visible_index"] = "zebra"
+    table.to_csv(source / "prompts.csv", index=False)
+    with pytest.raises(
+        CamwallError, match=r"whole numbers for classes.*zebra"
+    ):
+        stacks.gen(tmp_path / "g", source, progress=False)
+    assert not (tmp_path / "g").exists()
+
+
 @pytest.fixture(scope="module")
 def pipeline():
     """A Stable Diffusion pipeline of a few thousand random weights, built from configurations."""

@@ -124,6 +124,25 @@ def test_a_plain_folder_of_images_needs_no_manifest(tmp_path):
         assert found.images(Preprocessing()).shape == (3, 3, 224, 224)
 
 
+def test_the_first_of_stacks_are_at_least_one(tmp_path):
+    """None of them, or all but the last, is not asked for by mistake."""
+    Image.new("RGB", (300, 300), "green").save(tmp_path / "a.png")
+    found = stacks.load(tmp_path)
+    assert len(found.head(None)) == len(found.head(5)) == 1
+    for number in (0, -1):
+        with pytest.raises(CamwallError, match=f"the first {number} stacks are none"):
+            found.head(number)
+
+
+def test_a_manifest_of_something_else_is_not_taken_for_stacks(tmp_path):
+    """A folder of a run, or of images with a manifest of their own, is nothing to delete."""
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(CamwallError, match="no images in"):
+        stacks.load(tmp_path)
+    Image.new("RGB", (300, 300), "green").save(tmp_path / "a.png")
+    assert len(stacks.load(tmp_path)) == 1
+
+
 def test_what_cannot_be_loaded_is_named(tmp_path):
     """No folder, a folder without images, a manifest that is broken, an image that is."""
     with pytest.raises(CamwallError, match="no folder"):

@@ -93,6 +93,15 @@ def test_the_baseline_is_refused() -> None:
         certify(unruled(vgg_like(0, masked=False)))
 
 
+def test_a_head_that_reads_across_the_wall_is_refused_by_geometry() -> None:
+    """One row too many of a split network's maps is a row of the hidden side, which sees it all."""
+    model = NETWORKS["resnet"](0)
+    model.head.rows += 1
+    assert model.reachable_rows().all()
+    with pytest.raises(BlindnessError, match="by the layers' receptive fields"):
+        certify(model)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("geometry", [False, True])
 def test_a_wall_stated_too_high_is_refused(network: str, geometry: bool) -> None:

@@ -27,7 +27,9 @@ def layers(draw: st.DrawFn) -> nn.Module:
         if padding == "same":
             stride = 1
         padding = padding if isinstance(padding, str) else (padding, 0)
-        return nn.Conv2d(1, 1, (kernel, 1), (stride, 1), padding, (dilation, 1), bias=False)
+        mode = draw(st.sampled_from(["zeros", "replicate"]))
+        sizes = (kernel, 1), (stride, 1), padding, (dilation, 1)
+        return nn.Conv2d(1, 1, *sizes, bias=False, padding_mode=mode)
     padding = draw(st.integers(0, kernel // 2))
     ceil_mode = draw(st.booleans())
     if kind == "max":

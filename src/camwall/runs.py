@@ -225,10 +225,10 @@ def write_csv(path: str | Path, frame: pd.DataFrame, index: bool = False) -> Pat
 
 
 def papermill_command(notebook: str, parameters: Mapping[str, Any]) -> str:
-    """The command that runs ``notebook`` with these parameters; lists and None keep the default."""
-    given = [
-        f"-p {name} {shlex.quote(str(value))}"
-        for name, value in parameters.items()
-        if not isinstance(value, list | dict | None) and str(value)
-    ]
-    return " ".join(["papermill", notebook, "OUT.ipynb", *given])
+    """The command that runs ``notebook`` with these parameters; what is empty keeps its default."""
+    given = {name: value for name, value in parameters.items() if value not in (None, "", [], {})}
+    lists = {name: value for name, value in given.items() if isinstance(value, list | dict)}
+    options = [f"-p {k} {shlex.quote(str(v))}" for k, v in given.items() if k not in lists]
+    if lists:
+        options.append(f"-y {shlex.quote(json.dumps(lists))}")  # JSON is YAML
+    return " ".join(["papermill", notebook, "OUT.ipynb", *options])

@@ -90,7 +90,7 @@ ELEMENTWISE = (
     nn.Dropout2d,
 )
 
-Window = Callable[[int], range]
+Window = Callable[[int], Iterable[int]]
 
 
 def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -107,7 +107,7 @@ def _first(value: int | tuple[int, ...]) -> int:
 
 
 def _windows(layer: nn.Module, rows: int) -> tuple[int, Window]:
-    """Output rows of ``layer`` on ``rows`` input rows, and the input rows each of them reads."""
+    """Output rows of ``layer`` on ``rows`` input rows, and those of them that each one reads."""
     # Exact types: a subclass may pad or read otherwise (EfficientNet's same-padding convolutions).
     if type(layer) in ELEMENTWISE:
         return rows, lambda r: range(r, r + 1)
@@ -138,7 +138,15 @@ def _windows(layer: nn.Module, rows: int) -> tuple[int, Window]:
             out -= 1  # a window that would start in the padding at the end is dropped
         if out < 1:
             raise CamwallError(f"{rows} rows are too few for {layer}")
-        return out, lambda r: range(r * stride - before, r * stride - before + reach + 1, dilation)
+        inside = range(rows)
+
+        def reads(r: int) -> Iterable[int]:
+            window = range(r * stride - before, r * stride - before + reach + 1, dilation)
+            if getattr(layer, "padding_mode", "zeros") == "replicate":  # the edge, again
+                return [min(max(i, 0), rows - 1) for i in window]
+            return [i for i in window if i in inside]
+
+        return out, reads
     raise CamwallError(
         f"receptive fields of a {type(layer).__name__} are not known: give a stack of "
         "convolutions, poolings and element-wise layers, or wall the network with build_wall"
@@ -180,7 +188,7 @@ def needed_rows(
     for rows, window in zip(reversed(sizes[:-1]), reversed(windows), strict=True):
         reads = np.zeros(rows, bool)
         for r in np.flatnonzero(needed[-1]):
-            reads[[i for i in window(int(r)) if 0 <= i < rows]] = True
+            reads[list(window(int(r)))] = True
         needed.append(reads)
     return needed[::-1]
 

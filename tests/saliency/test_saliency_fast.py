@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from camwall import explain
 from camwall.config import quick
-from camwall.models import Split, build_wall
+from camwall.models import MaskedModel, Split, build_wall
 from camwall.saliency import fast
 from camwall.saliency.fast import Winograd, fast_copy
 from tests.as_found import assert_same, snapshot
-from tests.networks import NETWORKS, images, resnet_like
+from tests.networks import NETWORKS, PLAIN, images, randomise, resnet_like
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +124,21 @@ def test_shared_and_branching_normalisations_are_not_folded() -> None:
     trunk.norm.running_var *= 3
     values = torch.randn(2, 3, 4, 4).double()
     torch.testing.assert_close(fast_copy(trunk)(values), trunk(values))
+
+
+def test_normalisation_is_folded_in_a_masked_stack() -> None:
+    """A VGG with batch normalisation: the layers stay a stack, whose rows can be cut."""
+    stack = [nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(4)]
+    head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 8 * 8, 5))
+    features = nn.Sequential(*stack)
+    randomise(nn.ModuleList([features, head]), 0)
+    model = MaskedModel(features, head, (6, 8, 8), 32, 3, PLAIN, masked=True).double().eval()
+    fast = fast_copy(model.trunk)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    assert isinstance(model.trunk[1], nn.BatchNorm2d), "the model keeps its own"
+    batch = images(model, 2).double()
+    for method in ("ScoreCAM", "Opti-CAM"):
+        cut, whole = (
+            explain(model, batch, method, normalize=False, visible_only=v) for v in (True, False)
+        )
+        torch.testing.assert_close(cut, whole, atol=1e-9, rtol=1e-7)

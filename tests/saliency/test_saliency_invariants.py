@@ -11,11 +11,7 @@ from camwall.saliency.components import first_component
 from tests.networks import NETWORKS, efficientnet_like, images, resnet_like, vgg_like
 
 OURS = [name for name, m in METHODS.items() if m.raw is not None]
-POSITION_WISE = [
-    name
-    for name in OURS
-    if METHODS[name].mechanism is Mechanism.POSITION_WISE and not METHODS[name].sees_through
-]
+POSITION_WISE = [n for n in OURS if METHODS[n].mechanism is Mechanism.POSITION_WISE]
 
 
 def raw_maps(network: str, seed: int, count: int, **options: object) -> dict[str, torch.Tensor]:

@@ -71,6 +71,8 @@ def evaluate(
             f"row {model.wall.row}: part of an animal lies on the other side",
             stacklevel=2,
         )
+    if state.is_main_process:
+        runs.remove_unfinished(out)
     report = check(
         model,
         chosen,

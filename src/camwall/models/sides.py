@@ -59,7 +59,9 @@ class SplitModel(WalledModel):
         return head if isinstance(head, nn.Sequential) else nn.Sequential(head)
 
     def reachable_rows(self) -> np.ndarray:
-        return np.arange(self.wall.image_rows) < self.features.row
+        # Behind the maps of the visible side lie those of the hidden one, and see all of it.
+        behind = self.head.rows > self.wall.visible_map_rows
+        return (np.arange(self.wall.image_rows) < self.features.row) | behind
 
 
 def build_wall(network: nn.Module | Split, row: int) -> WalledModel:

@@ -133,7 +133,7 @@ def gradcam_elementwise(maps: Tensor, gradients: Tensor) -> Tensor:
     name="EigenGradCAM",
     weights="the first principal component of gradient times map; centring spreads it over "
     "every position, also where gradient and map are 0",
-    mechanism=Mechanism.POSITION_WISE,
+    mechanism=Mechanism.CENTRED,
     sees_through=True,
     reference="gildenblat2021gradcam",
     package="EigenGradCAM",

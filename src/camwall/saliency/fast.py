@@ -101,8 +101,8 @@ class _Tracer(fx.Tracer):
         return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, name)
 
 
-def _fold(trunk: nn.Module) -> nn.Module:
-    """Fold each batch normalisation that follows a convolution alone into its weights."""
+def _fold(trunk: nn.Module) -> None:
+    """Fold each batch normalisation that follows a convolution alone into its weights, in place."""
     graph = _Tracer().trace(trunk)
     calls = [node for node in graph.nodes if node.op == "call_module"]
     modules = dict(trunk.named_modules())
@@ -124,9 +124,8 @@ def _fold(trunk: nn.Module) -> nn.Module:
                 norm.weight,
                 norm.bias,
             )
-            node.replace_all_uses_with(before)
-            graph.erase_node(node)
-    return fx.GraphModule(trunk, graph)
+            parent, _, name = str(node.target).rpartition(".")
+            setattr(trunk.get_submodule(parent), name, nn.Identity())
 
 
 def fast_copy(trunk: nn.Module) -> nn.Module:
@@ -149,7 +148,7 @@ def fast_copy(trunk: nn.Module) -> nn.Module:
     if any(isinstance(module, nn.BatchNorm2d) for module in fast.modules()):
         # A trunk that branches on values cannot be traced, and keeps its normalisation.
         with suppress(fx.proxy.TraceError, TypeError, RuntimeError):
-            fast = _fold(fast)
+            _fold(fast)
     for module in list(fast.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d) and _suits_winograd(child):

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 
 class Mechanism(StrEnum):
-    """How a method weighs the maps; it decides whether the method sees through walls."""
+    """How a method weighs the maps; it decides whether the method sees through walls.
+
+    Weights at each position alone do not: behind a wall the gradient they come from is 0.
+    """
 
     SIGNED = "one signed weight a channel"
     NON_NEGATIVE = "one non-negative weight a channel"
     POSITION_WISE = "a weight at each position"
+    CENTRED = "a weight at each position, less a mean over positions"
     ACTIVATIONS = "activations alone"
 
 

@@ -48,7 +48,7 @@ def make(
         As the builder takes them.
     pipeline
         For gen: first generate images in ``source`` with this pipeline of diffusers, from
-        :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``.
+        :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``; in quick mode beside it.
     progress
         Show bars on stderr.
 
@@ -73,6 +73,7 @@ def make(
         wanted = _shrunk(
             {name: given.pop(name) for name in ("n", "seed", "hidden") if name in given}
         )
+        source = _aside(source)
         generate(source, prompts(**wanted), given.pop("pipeline"), seed or 0, progress=progress)
     known = inspect.signature(function).parameters
     for name in given:
@@ -82,10 +83,13 @@ def make(
         given = _shrunk(given)
     if source is not None:
         given[name_of_source] = source
+    return function(_aside(folder), **given, progress=progress)
+
+
+def _aside(folder: str | Path) -> Path:
+    """In quick mode another folder, where it is in nobody's way."""
     folder = Path(folder)
-    if config.quick():
-        folder = folder.with_name(f"{folder.name}-quick")
-    return function(folder, **given, progress=progress)
+    return folder.with_name(f"{folder.name}-quick") if config.quick() else folder
 
 
 def _shrunk(given: dict[str, Any]) -> dict[str, Any]:

@@ -120,11 +120,14 @@ def _labels(source: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     if not (source / PROMPTS).is_file():
         return {}
     try:
-        table = pd.read_csv(source / PROMPTS).set_index("file").to_dict("index")
+        frame = pd.read_csv(source / PROMPTS).set_index("file")
+        frame = frame.astype({name: "Int64" for name in store.LABELS if name in frame})
+        table = frame.astype(object).where(frame.notna(), None).to_dict("index")
         return {name: {str(key): value for key, value in table[name].items()} for name in names}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CamwallError(
-            f"{source / PROMPTS} needs a row for each image, by the column file: {error}."
+            f"{source / PROMPTS} needs a row for each image, by the column file, and whole "
+            f"numbers for classes: {error}."
         ) from None
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SIDE = 224
 _TABLE, _INFO = "manifest.csv", "manifest.json"
-_LABELS = ("visible_index", "hidden_index")
+LABELS = ("visible_index", "hidden_index")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,15 @@ class Stacks:
         return pd.concat(parts, ignore_index=True)
 
     def head(self, n: int | None) -> "Stacks":
-        """The first ``n`` stacks; all for None."""
+        """The first ``n`` stacks; all for None.
+
+        Raises
+        ------
+        CamwallError
+            For less than one.
+        """
+        if n is not None and n < 1:
+            raise CamwallError(f"the first {n} stacks are none: take at least 1")
         return Stacks(self.folder, self.frame.head(len(self) if n is None else n), self.info)
 
     def images(
@@ -225,15 +233,15 @@ def load(folder: str | Path) -> Stacks:
     Raises
     ------
     CamwallError
-        If its manifest cannot be read, or there is neither a manifest nor an image.
+        If its manifest cannot be read, or there is neither a whole manifest nor an image.
     """
     folder = Path(folder)
-    if not (folder / _INFO).is_file():
+    if not (folder / _INFO).is_file() or not (folder / _TABLE).is_file():
         return from_folder(folder)
     try:
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
-        frame = frame.astype({name: "Int64" for name in _LABELS if name in frame})
+        frame = frame.astype({name: "Int64" for name in LABELS if name in frame})
         frame[["file", "sha256"]]
     except (OSError, ValueError, KeyError) as error:
         raise CamwallError(
