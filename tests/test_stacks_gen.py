@@ -105,9 +105,7 @@ def test_a_class_that_is_no_number_is_refused_before_anything_is_written(source,
     table = pd.read_csv(source / "prompts.csv").astype({"visible_index": object})
     table.loc[0, "visible_index"] = "zebra"
     table.to_csv(source / "prompts.csv", index=False)
-    with pytest.raises(
-        CamwallError, match=r"whole numbers for classes.*zebra"
-    ):
+    with pytest.raises(CamwallError, match=r"whole numbers for classes.*zebra"):
         stacks.gen(tmp_path / "g", source, progress=False)
     assert not (tmp_path / "g").exists()
 

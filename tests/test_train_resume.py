@@ -160,8 +160,63 @@ def test_a_loss_that_is_not_finite_stops_before_the_checkpoint(tmp_path):
     with pytest.raises(CamwallError, match=r"loss is not finite in epoch 1.*learning rate") as bad:
         fit(make_model(data), data, wild, tmp_path / "bad", save_every=1, progress=False)
     assert "\n" not in str(bad.value)
-    state = torch.load(tmp_path / "bad" / "last.pt", weights_only=True)
-    assert torch.isfinite(state["sums"]).all()
+    assert not (tmp_path / "bad" / "last.pt").exists(), (
+        "the first step's weights were good for none"
+    )
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("save_every", [1, 1000])
+def test_a_network_that_diverges_keeps_the_last_good_checkpoint(
+    tmp_path, monkeypatch, masked, save_every
+):
+    """Its last step, in an epoch's middle or at its end, has finite losses before it and none
+    after it: what lies there, before and after, is the checkpoint of the first epoch."""
+    data = make_data()
+    steps = len(data.train) // RECIPE.batch
+    original, count = Trainer.optimise, [0]
+
+    def diverge(self, batches):
+        original(self, batches)
+        count[0] += 1
+        if count[0] == 2 * steps:  # the last step of the second epoch
+            with torch.no_grad():
+                for weights in self.part.parameters():
+                    weights.mul_(1e30)
+
+    monkeypatch.setattr(Trainer, "optimise", diverge)
+    with pytest.raises(CamwallError, match="loss is not finite in epoch 2, by step") as bad:
+        fit(make_model(data, masked), data, RECIPE, tmp_path, save_every=save_every, progress=False)
+    assert "keeps the last good checkpoint" in str(bad.value)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert (state["epoch"], state["step"]) == (1, 0 if save_every > 1 else steps - 1)
+    assert all(torch.isfinite(w).all() and w.abs().max() < 1e6 for w in state["model"].values())
+    assert len(pd.read_csv(tmp_path / "metrics.csv")) == 1
+    monkeypatch.setattr(Trainer, "optimise", original)
+    again = fit(
+        make_model(data, masked), data, RECIPE, tmp_path, save_every=save_every, progress=False
+    )
+    assert len(again.history) == RECIPE.epochs
+
+
+def test_metrics_that_a_kill_cut_off_are_written_again(tmp_path):
+    """Between the last checkpoint and its metrics a run can die; the same command mends it."""
+    data = make_data()
+    whole = fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+    (tmp_path / "metrics.csv").unlink()
+    (tmp_path / "model.pt").unlink()
+    fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+    assert list(pd.read_csv(tmp_path / "metrics.csv")["epoch"]) == list(whole.history["epoch"])
+
+
+def test_an_output_that_is_a_file_and_negative_workers_cost_one_line(tmp_path):
+    """What cannot be is said in one line, before anything is trained."""
+    data = make_data()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CamwallError, match=r"cannot write .*file"):
+        fit(make_model(data), data, RECIPE, tmp_path / "file", progress=False)
+    with pytest.raises(CamwallError, match="workers cannot be negative, they are -1"):
+        fit(make_model(data), data, RECIPE, workers=-1, progress=False)
 
 
 def make_folder(root: Path, size: int = 40) -> Path:

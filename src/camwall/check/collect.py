@@ -49,13 +49,17 @@ def collect_runs(
     Raises
     ------
     CamwallError
-        No finished run, or runs of several studies.
+        No finished run, one that was cut off at its end, or runs of several studies.
     BlindnessError
         A masked network whose wall has a hole.
     """
     found = sorted(path.parent for path in Path(folder).glob("*/model.pt"))
     if not found:
         raise CamwallError(f"no finished run in {folder}: none of its folders holds a model.pt")
+    for run in found:
+        for file in ("manifest.json", "metrics.csv"):
+            if not (run / file).is_file():
+                raise CamwallError(f"{run} lacks its {file}: give its train command again")
     manifests = [json.loads((run / "manifest.json").read_text("utf-8")) for run in found]
     given = {(m["parameters"]["study"], m["parameters"]["data"]) for m in manifests}
     if len(given) > 1:

@@ -94,6 +94,8 @@ def fit(
     recipe = recipe or Recipe()
     if save_every < 1:
         raise CamwallError(f"save_every must be at least 1 step, not {save_every}")
+    if workers < 0:
+        raise CamwallError(f"workers cannot be negative, they are {workers}")
     _check_fit(model, data)
     folder = None if out is None else Path(out)
     if tensorboard and folder is None:
@@ -102,7 +104,7 @@ def fit(
     certificates = [str(certify(model, probes=1))] if model.masked else []
     trainer = Trainer(model, data, recipe, workers)
     if folder is not None:
-        state = load_training(folder, trainer.identity())
+        state = load_training(folder, trainer.identity(), trainer.accelerator)
         if state is not None:
             trainer.restore(state)
     _run(trainer, folder, measure, save_every, progress, tensorboard)
@@ -110,6 +112,7 @@ def fit(
     if model.masked:
         certificates.append(str(certify(model, probes=1)))
     if folder is not None and trainer.accelerator.is_main_process:
+        trainer.write_metrics(folder)  # a kill may have come between the last checkpoint and them
         save_checkpoint(model, folder / MODEL)
     trainer.accelerator.wait_for_everyone()
     return Run(model, pd.DataFrame(trainer.history), tuple(certificates))
@@ -140,6 +143,8 @@ def _run(
     recipe, steps = trainer.recipe, trainer.schedule.steps
     main = trainer.accelerator.is_main_process
     board = _tensorboard(out) if tensorboard and main and out is not None else None
+    if board is not None:
+        _show(board, trainer.history)  # what was done before: a killed run may not have shown it
     bar = tqdm(
         total=recipe.epochs * steps * recipe.batch,
         initial=(trainer.epoch * steps + trainer.step) * recipe.batch,
@@ -150,11 +155,10 @@ def _run(
     with bar:
         while trainer.epoch < recipe.epochs:
             rate = _epoch(trainer, out, save_every, bar)
-            row = _end_of_epoch(trainer, measure, rate)
+            _end_of_epoch(trainer, out, measure, rate)
             trainer.save(out)
             if board is not None:
-                for name, value in row.items():
-                    board.add_scalar(name, value, trainer.epoch)
+                _show(board, trainer.history[-1:])
     if board is not None:
         board.close()
 
@@ -169,21 +173,25 @@ def _epoch(trainer: Trainer, out: Path | None, save_every: int, bar: tqdm) -> fl
         trainer.optimise(batches)
         trainer.step += 1
         bar.update(batch)
-        if trainer.step % CHECK_EVERY == 0 or trainer.step == schedule.steps:
+        saves = trainer.step % save_every == 0 and trainer.step < schedule.steps
+        shows = trainer.step % CHECK_EVERY == 0 or trainer.step == schedule.steps
+        if saves or shows:
             trainer.check_finite(out)
+        if shows:
             loss, correct, count = trainer.sums.tolist()
             bar.set_postfix(
                 epoch=trainer.epoch + 1, loss=f"{loss / count:.3f}", top1=f"{correct / count:.1%}"
             )
-        if trainer.step % save_every == 0 and trainer.step < schedule.steps:
+        if saves:
             trainer.save(out)
     seconds = time.monotonic() - begin
     return (trainer.step - started) * batch / seconds
 
 
-def _end_of_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> dict[str, Any]:
+def _end_of_epoch(trainer: Trainer, out: Path | None, measure: Measure | None, rate: float) -> None:
     loss, correct, count = trainer.accelerator.reduce(trainer.sums, "sum").tolist()
     test_loss, test_top1 = trainer.evaluate()
+    trainer.require_finite(test_loss, out)
     row: dict[str, Any] = {
         "epoch": trainer.epoch + 1,
         "lr": trainer.scheduler.get_last_lr()[0],
@@ -199,7 +207,13 @@ def _end_of_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> dic
     trainer.history.append(row)
     trainer.sums = trainer.zeros()
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
-    return row
+
+
+def _show(board: Any, rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        for name, value in row.items():
+            board.add_scalar(name, value, row["epoch"])
+    board.flush()
 
 
 def _tensorboard(out: Path) -> Any:

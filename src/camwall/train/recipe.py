@@ -1,9 +1,18 @@
 """How a network is trained: one frozen dataclass, the paper's values as its defaults."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from camwall.errors import CamwallError
 
+#: What a field of each type takes: an int stands for a float.
+_KINDS: dict[object, tuple[type, ...]] = {
+    int: (int,),
+    float: (int, float),
+    bool: (bool,),
+    str: (str,),
+    int | None: (int, type(None)),
+    tuple[float, float]: (tuple, list),
+}
 PRECISIONS = ("auto", "no", "fp16", "bf16")
 
 
@@ -65,10 +74,16 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), _KINDS[field.type]
+            if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
+                name = getattr(field.type, "__name__", field.type)
+                raise CamwallError(f"{field.name} must be of type {name}, not {value!r}")
         low, high = self.crop_area
         thin, wide = self.crop_aspect
         rules = {
             f"epochs must be at least 1, not {self.epochs}": self.epochs >= 1,
+            f"seed must be 0 to 2^63 - 1, not {self.seed}": 0 <= self.seed < 2**63,
             f"batch must be at least 1, not {self.batch}": self.batch >= 1,
             f"lr must be positive, not {self.lr}": self.lr > 0,
             f"momentum must be in [0, 1), not {self.momentum}": 0 <= self.momentum < 1,

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from camwall.errors import CamwallError
-from camwall.models.checkpoint import read_weights, save_atomic
+from camwall.models.checkpoint import read_weights, save_atomic, writing
 from camwall.runs import remove_unfinished
 from camwall.train.recipe import Recipe
 
@@ -47,17 +47,26 @@ def save_training(out: Path, content: dict[str, Any]) -> None:
     save_atomic(content, out / LAST)
 
 
-def load_training(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def load_training(
+    out: Path, identity: dict[str, Any], accelerator: Accelerator
+) -> dict[str, Any] | None:
     """Read the training checkpoint of a run, None if there is none yet.
 
     Raises
     ------
     CamwallError
-        The folder holds a run of another recipe, network or data.
+        The folder holds a run of another recipe, network or data; hosts that do not share it.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     remove_unfinished(out)
-    if not (out / LAST).exists():
+    found = gather_object([(out / LAST).exists()])
+    if any(found) and not all(found):
+        raise CamwallError(
+            f"{accelerator.num_processes - sum(found)} of {accelerator.num_processes} processes do "
+            f"not find the checkpoint in {out}: give a folder that all hosts share"
+        )
+    if not any(found):
         return None
     content = read_weights(out / LAST)
     for part, expected in identity.items():

@@ -1,5 +1,6 @@
 """A one-time shrink of a folder of images: what training decodes in each epoch gets smaller."""
 
+import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from camwall.errors import CamwallError
 from camwall.images import is_image, opened
+from camwall.models.checkpoint import writing
 from camwall.runs import remove_unfinished, write_atomic
 
 
@@ -27,8 +29,11 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
                 image = image.resize(wanted, Image.Resampling.BICUBIC)
     except CamwallError as error:
         return str(error)
-    save = partial(image.save, format="JPEG", quality=quality)
-    write_atomic((target / name).with_suffix(".jpg"), save)
+    # Pillow writes to a file without noticing that a full disk takes only a part of it.
+    jpeg, path = io.BytesIO(), (target / name).with_suffix(".jpg")
+    image.save(jpeg, format="JPEG", quality=quality)
+    with writing(path):
+        write_atomic(path, lambda file: file.write_bytes(jpeg.getbuffer()))
     return None
 
 
@@ -70,8 +75,8 @@ def shrink_folder(
     ------
     CamwallError
         A folder without images, a target inside it, sizes or qualities that cannot be, two
-        images of one name; images that cannot be read, after all others are written, with the
-        first one's name.
+        images of one name; a target that cannot be written; images that cannot be read, after all
+        others are written, with the first one's name.
     """
     source, target = Path(source), Path(target)
     if not 1 <= quality <= 95 or size < 1:

@@ -139,6 +139,7 @@ class HubSource:
             raise CamwallError(f"{name} has no column {' and no column '.join(sorted(missing))}")
         self.classes = tuple(split.features["label"].names)
         self.name = name
+        self._labels = np.array(split["label"], dtype=np.int64)  # without the images beside them
         self._split = split.cast_column("image", Image(decode=False))  # decoded by us, in workers
 
     def __len__(self) -> int:
@@ -150,7 +151,7 @@ class HubSource:
         return decode(data, f"image {index} of {self.name}")
 
     def label(self, index: int) -> int:
-        return int(self._split[index]["label"])
+        return int(self._labels[index])
 
 
 def hub_sources(name: str) -> tuple[HubSource, HubSource]:

@@ -84,6 +84,7 @@ class Trainer:
         torch.manual_seed(derived_seed(recipe.seed, 2, rank))  # dropout
         self.epoch, self.step = 0, 0
         self.sums = self.zeros()
+        self.last: tuple[Tensor, Tensor]  # the images and labels of the last micro-batch
         self.history: list[dict[str, Any]] = []
 
     def zeros(self) -> Tensor:
@@ -113,7 +114,7 @@ class Trainer:
         for micro in range(count):
             last = micro == count - 1
             with nullcontext() if last else self.accelerator.no_sync(self.net):
-                images, labels = next(batches)
+                images, labels = self.last = next(batches)
                 scores, loss = self.loss(images, labels, self.net)
                 self.accelerator.backward(loss * scale)
                 self.sums += self.tally(scores, labels, loss)
@@ -122,9 +123,22 @@ class Trainer:
         if self.part is self.model:
             self.model.apply_wall()
 
+    @torch.no_grad()
     def check_finite(self, out: Path | None) -> None:
-        """Stop at a loss that is not finite, before it reaches a checkpoint."""
-        if not math.isfinite(self.sums[0].item()):
+        """Stop where a loss is not finite, before it reaches a checkpoint.
+
+        The last step's weights have met no loss yet: the last images' is taken with them.
+        Collective, so that all processes stop.
+        """
+        self.part.eval()
+        images, labels = self.last
+        scores, loss = self.loss(images, labels, self.part)
+        sums = self.sums + self.tally(scores, labels, loss)
+        self.require_finite(self.accelerator.reduce(sums, "sum")[0].item(), out)
+
+    def require_finite(self, loss: float, out: Path | None) -> None:
+        """Stop with one line unless ``loss`` is finite."""
+        if not math.isfinite(loss):
             kept = f"; {out} keeps the last good checkpoint" if out else ""
             raise CamwallError(
                 f"the loss is not finite in epoch {self.epoch + 1}, by step {self.step}{kept}: "
@@ -190,10 +204,13 @@ class Trainer:
     def save(self, out: Path | None) -> None:
         if out is None:
             return
-        self.check_finite(out)
         state = self.state()
         if self.accelerator.is_main_process:
             save_training(out, state)
-            if self.history:
-                with writing(out / METRICS):
-                    write_csv(out / METRICS, pd.DataFrame(self.history))
+            self.write_metrics(out)
+
+    def write_metrics(self, out: Path) -> None:
+        """Write what is known of the finished epochs."""
+        if self.history:
+            with writing(out / METRICS):
+                write_csv(out / METRICS, pd.DataFrame(self.history))
