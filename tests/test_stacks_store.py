@@ -1,5 +1,9 @@
 """A folder of stacks: complete or absent, one run's or refused, and how it is read."""
 
+import multiprocessing
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +84,37 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path / "s", make=breaks)
     assert list(tmp_path.iterdir()) == []
+
+
+def dies(folder):
+    """Build stacks in a process that is killed on its way."""
+
+    def killed():
+        yield from painted(2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    build(folder, make=killed)
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    """And what a run leaves that is still at work, is not."""
+    run = multiprocessing.get_context("fork").Process(target=dies, args=(tmp_path / "s",))
+    run.start()
+    run.join(60)
+    assert run.exitcode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".s-")
+
+    def others():
+        (mine,) = tmp_path.iterdir()
+        assert mine != left
+        build(tmp_path / "t")
+        build(tmp_path / "s")
+        assert mine.is_dir()
+        yield from painted()
+
+    build(tmp_path / "s", make=others)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["s", "t"]
 
 
 def test_another_process_that_was_faster_is_not_overwritten(tmp_path):

@@ -1,6 +1,7 @@
 """The command, the notebook's run, the leak per epoch, and runs joined."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -100,6 +101,10 @@ def test_runs_are_joined(tmp_path):
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]) == 2
     with pytest.raises(CamwallError, match="no finished run"):
         collect_runs(tmp_path / "out", tmp_path / "other")
+    (tmp_path / "runs" / "True" / "metrics.csv").unlink()
+    with pytest.raises(CamwallError, match=r"True lacks its metrics.csv: give its train command"):
+        collect_runs(tmp_path / "runs", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_tensorboard_gets_each_epochs_numbers(tmp_path):
@@ -114,6 +119,13 @@ def test_tensorboard_gets_each_epochs_numbers(tmp_path):
     events.Reload()
     values = [event.value for event in events.Scalars("train_loss")]
     assert values == pytest.approx(run.history["train_loss"].tolist(), rel=1e-6)
+    shutil.rmtree(tmp_path / "tensorboard")  # as if a kill had come before it was written
+    (tmp_path / "model.pt").unlink()
+    fit(make_model(data), data, recipe, tmp_path, progress=False, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train_loss")] == [1, 2]
+    assert [event.value for event in events.Scalars("train_loss")] == values
     with pytest.raises(CamwallError, match="needs a folder"):
         fit(make_model(data), data, recipe, progress=False, tensorboard=True)
 

@@ -1,13 +1,15 @@
 """Sources, crops, studies and the one-time shrink."""
 
+import resource
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
-from training import RECIPE, make_data, make_model
+from training import RECIPE, make_data, make_model, process
 
 from camwall import data as datasets
 from camwall.errors import CamwallError
@@ -129,6 +131,31 @@ def test_shrinking_keeps_the_picture(folder, tmp_path):
         direct = v2.functional.resize(image, list(shrunk.shape[1:]), antialias=True)
         assert (direct.float() - shrunk.float()).abs().mean() < 6
     assert not list(target.rglob(".*"))
+
+
+def shrink_with_small_files(folder, target, message):
+    """Shrink where no file may grow beyond 600 bytes, and write down what the user is told."""
+    message.touch()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+    try:
+        shrink_folder(folder, target, size=64, progress=False)
+    except CamwallError as error:
+        message.write_text(str(error))
+
+
+def test_a_full_disk_ends_a_shrink_with_one_line(folder, tmp_path):
+    """Nothing that is cut off stays behind, for the next call would take it for done."""
+    run = process(shrink_with_small_files, folder, tmp_path / "small", tmp_path / "message")
+    run.join(60)
+    told = (tmp_path / "message").read_text()
+    assert told.startswith("cannot write")
+    assert "\n" not in told
+    for file in (tmp_path / "small").rglob("*.*"):
+        Image.open(file).load()
+    written, kept = shrink_folder(folder, tmp_path / "small", size=64, progress=False)
+    assert written > 0
+    assert written + kept == 20
 
 
 def test_shrinking_refuses_what_it_cannot_do(folder, tmp_path):

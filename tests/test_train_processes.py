@@ -6,8 +6,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from training import RECIPE, make_data, make_model, process, train_one_of
+from training import RECIPE, make_data, make_model, process, train_noise, train_one_of
 
+from camwall.errors import CamwallError
 from camwall.train import fit
 from camwall.train.loading import Batches, Schedule
 
@@ -36,6 +37,32 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     weights = torch.load(tmp_path / "model.pt", weights_only=True)["state_dict"]
     for name, value in one.model.state_dict().items():
         torch.testing.assert_close(weights[name], value, rtol=0, atol=1e-4)
+
+
+def train_in_a_folder_of_its_own(rank, world, port, out, recipe):
+    """What a host does that does not reach the others' disk; its answer in a file."""
+    answer = out / f"answer-{rank}"
+    answer.touch()
+    try:
+        train_one_of(rank, world, port, out / str(rank), recipe)
+    except CamwallError as error:
+        answer.write_text(str(error))
+
+
+def test_hosts_that_do_not_share_the_folder_are_refused(tmp_path):
+    """One finds the checkpoint and one does not: both stop with the same line."""
+    train_noise(tmp_path / "0")
+    (tmp_path / "0" / "model.pt").unlink()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = 2, port, tmp_path, RECIPE
+    runs = [process(train_in_a_folder_of_its_own, rank, *common) for rank in range(2)]
+    for rank, run in enumerate(runs):
+        run.join(120)
+        told = (tmp_path / f"answer-{rank}").read_text()
+        assert "1 of 2 processes do not find the checkpoint" in told
+        assert "give a folder that all hosts share" in told
 
 
 def test_accumulated_gradients_are_the_batch_gradient():

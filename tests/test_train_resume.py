@@ -276,6 +276,15 @@ def test_bad_recipes_and_data_are_refused():
         {"crop_aspect": (0.0, 1.0)},
         {"precision": "fp64"},
         {"micro_batch": 0},
+        {"epochs": 2.0},
+        {"batch": "16"},
+        {"lr": True},
+        {"flip": 1},
+        {"precision": None},
+        {"micro_batch": 1.5},
+        {"crop_area": 0.5},
+        {"seed": -1},
+        {"seed": 2**63},
     ):
         with pytest.raises(CamwallError, match=next(iter(change))):
             Recipe(**change)

@@ -8,20 +8,24 @@ literals) as its first code cell, and starts the next one with ``check_parameter
 
 import ast
 import difflib
+import glob
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from camwall.errors import CamwallError
 
@@ -31,6 +35,7 @@ PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "gra
 _ROOT = Path(__file__).resolve().parents[2]
 _INJECTED = "# Parameters"  # the first line of the cell that papermill writes
 _UNFINISHED = ".unfinished."  # how the names of files begin that are being written
+_HELD = ".camwall-held"  # the file in a scratch folder that its process keeps locked
 
 
 def _assigned(source: str) -> dict[str, Any]:
@@ -196,6 +201,24 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """A new folder on the disk of ``target``, from where a finished folder is moved there.
+
+    It is removed at the end, whatever happens. What killed processes left is removed at the start:
+    the system takes the lock on a scratch folder away with the process.
+    """
+    name = f".{target.name}-"
+    for held in target.parent.glob(f"{glob.escape(name)}*/{_HELD}"):
+        with suppress(Timeout, OSError), FileLock(held, timeout=0):
+            shutil.rmtree(held.parent, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=name, dir=target.parent) as scratch,
+        FileLock(Path(scratch) / _HELD),
+    ):
+        yield Path(scratch)
 
 
 def remove_unfinished(folder: str | Path) -> None:

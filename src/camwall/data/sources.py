@@ -4,7 +4,6 @@ import csv
 import gzip
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -16,6 +15,7 @@ from filelock import FileLock
 from camwall import config
 from camwall.data import debian
 from camwall.errors import DataUnavailable
+from camwall.runs import scratch_beside
 
 _STAMPS_URL = (
     "https://downloads.sourceforge.net/project/tuxpaint/tuxpaint-stamps/2022-06-04/"
@@ -128,8 +128,8 @@ def obtain(name: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{name}.lock"):
             if not target.is_dir():
-                with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
-                    _fetch(source, Path(scratch)).rename(target)
+                with scratch_beside(target) as scratch:
+                    _fetch(source, scratch).rename(target)
     except OSError as error:
         raise DataUnavailable(
             f"no place for {source.title}: {error}; set CAMWALL_CACHE to a folder you can write to."

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -187,8 +186,8 @@ def build(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _left_there(folder, wanted)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
+    with runs.scratch_beside(folder) as scratch:
+        new = scratch / folder.name
         (new / "images").mkdir(parents=True)
         pixels, rows = hashlib.sha256(), []
         bar = tqdm(stacks(), f"stacks ({builder})", total, disable=not progress)

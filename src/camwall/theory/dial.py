@@ -38,8 +38,9 @@ def dial_energy(setting: Setting, image: Tensor, radius: int) -> np.ndarray:
 
     A window of area A around a position with patch m sees n_w of the visible cells' weights, and
     the expected square is proportional to ‖m‖² n_w/A². A cell whose pool lies partly in the window
-    counts by the part, as if each of its positions were as likely to hold the maximum; exact where
-    windows hold whole pools, in particular at both ends of the dial's scale and far from edges.
+    counts by the part, as if each of its positions were as likely to hold the maximum whatever the
+    filter. That is an approximation. It is exact for a window that cuts no visible pool: one that
+    covers them all (GradCAM), and one that reaches none, where the square is 0.
     """
     h, w = setting.map_shape
     rows, columns = setting.visible_map_rows, setting.pooled_shape[1] * setting.pool

@@ -10,8 +10,10 @@ Given the filters, Σ_v α_v B_v[i, j] is therefore a centred Gaussian, and its 
 Nothing here asks whether (i, j) is visible. A head with hidden ReLU layers multiplies the scale by
 τχ_{G_l} for each layer, G_l ~ Binomial(N_l, 1/2) independent: the layer's Gaussian rows turn any
 vector into one with independent Gaussian entries, and flipping a row's sign flips its gate but
-changes no square, so gates are fair coins. That is exact at every width. It takes a visible side
-that is not dead (some visible pooled cell > 0), without which every gate is shut and GC = 0.
+changes no square, so gates are fair coins, at every width. One case is left out: on a dead visible
+side (every visible pooled cell 0) all gates are shut and GC = 0. What is computed here for such
+heads is off by at most its probability q^V, where q <= 1/2 is that of one dead filter; without
+hidden layers nothing is.
 
 The functions accept arrays for ``visible``, ``positions``, ``patch_norm`` and ``tau`` and
 broadcast; they return a float when all of these are numbers.

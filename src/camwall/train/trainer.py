@@ -89,12 +89,14 @@ class Trainer:
 
     def zeros(self) -> Tensor:
         """Loss, correct answers and images, summed over an epoch in this process."""
-        return torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
+        device = self.accelerator.device
+        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
+        return torch.zeros(3, dtype=wide, device=device)
 
     def tally(self, scores: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
         correct = (scores.argmax(1) == labels).sum()
         count = torch.full_like(correct, len(labels))
-        return torch.stack([loss.detach().double(), correct.double(), count.double()])
+        return torch.stack([part.to(self.sums.dtype) for part in (loss.detach(), correct, count)])
 
     def loss(self, images: Tensor, labels: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
         """Scores, and the cross-entropy summed over the images."""
