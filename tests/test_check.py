@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ from camwall.check import (
     default_methods,
     published,
     random_level,
+    source,
 )
 from camwall.check.cells import SEGMENT, CellStore
 from camwall.cli import main
@@ -433,6 +436,35 @@ def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
         module.evaluate(tmp_path / f"at{ROW}", tmp_path / "out8", **arguments)
     with pytest.warns(UserWarning, match="put together at row 12, the model's wall is at row 8"):
         module.evaluate(tmp_path / "at12", tmp_path / "out12", **arguments)
+
+
+def test_processes_share_the_reading_and_stop_together(photographs, tmp_path, monkeypatch):
+    """Each reads its share; the digest is that of one process, an error every process's."""
+    shutil.copytree(photographs, tmp_path / "p")
+    paths = sorted((tmp_path / "p").iterdir())
+    files = source.Source(small_model(), paths)
+    alone = files.digest(SimpleNamespace(process_index=0, num_processes=1, is_main_process=True))
+
+    def shared(rank):
+        def gather(own):
+            shares = [[source._file_digest(path) for path in paths[k::2]] for k in range(2)]
+            assert own == [shares[rank]]
+            return shares
+
+        monkeypatch.setattr(source, "gather_object", gather)
+        state = SimpleNamespace(process_index=rank, num_processes=2, is_main_process=rank == 0)
+        return files.digest(state)
+
+    assert shared(0) == shared(1) == alone
+    for broken, message in (
+        (lambda: paths[1].write_bytes(b"?"), r"1.png is not an image that can be read"),
+        (lambda: (paths[1].unlink(), paths[1].mkdir()), r"1.png cannot be read: Is a directory"),
+        (lambda: paths[1].rmdir(), r"no image at .*1.png"),
+    ):
+        broken()
+        for rank in range(2):
+            with pytest.raises(CamwallError, match=message):
+                shared(rank)
 
 
 def test_two_processes_give_the_table_of_one(photographs, tmp_path):

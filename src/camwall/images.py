@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from camwall.errors import CamwallError
 
@@ -40,8 +40,10 @@ def opened(source: str | Path | io.BytesIO, name: str | None = None) -> Iterator
     except FileNotFoundError:
         raise CamwallError(f"no image at {name}") from None
     except (OSError, SyntaxError, ValueError) as error:
+        # Pillow's own words name the object that it was given.
+        why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise CamwallError(
-            f"{name} is not an image that can be read ({error}); replace or remove it"
+            f"{name} is not an image that can be read ({why}); replace or remove it"
         ) from None
 
 

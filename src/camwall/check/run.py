@@ -155,7 +155,7 @@ def check(
     identity = {
         "model": model_digest(model),
         "wall": vars(model.wall),
-        "images": source.digest(),
+        "images": source.digest(state, progress),
         "engine": engine,
         "autocast": autocast,
         "target": target,

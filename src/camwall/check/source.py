@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
+from tqdm import tqdm
 
+from camwall._torch import PartialState
 from camwall.errors import CamwallError
 from camwall.images import opened
 from camwall.models import WalledModel
@@ -77,24 +80,47 @@ class Source:
             return self._tensor[list(indices)]
         return self._model.preprocessing.load([self._paths[index] for index in indices])
 
-    def digest(self) -> str:
+    def digest(self, state: PartialState, progress: bool = False) -> str:
         """A checksum of all images, names and content, that tells one set from another.
 
         Files are decoded too: once work is done, a file that is found corrupt could not be replaced
-        without making another set of it.
+        without making another set of it. The processes share the files out, and all stop with the
+        same line.
         """
-        sha = hashlib.sha256()
         if self._tensor is not None:
-            sha.update(_bytes(self._tensor))
-        else:
-            for path in self._paths:
-                if not path.is_file():
-                    raise CamwallError(f"no image at {path}")
-                content = path.read_bytes()
-                with opened(io.BytesIO(content), str(path)) as image:
-                    image.load()
-                sha.update(path.name.encode() + hashlib.sha256(content).digest())
+            return hashlib.sha256(_bytes(self._tensor)).hexdigest()
+        rank, count = state.process_index, state.num_processes
+        mine = tqdm(
+            self._paths[rank::count],
+            "reading the images",
+            disable=not progress or not state.is_main_process,
+            leave=False,
+            delay=1,
+        )
+        found = [_file_digest(path) for path in mine]
+        shares = gather_object([found]) if count > 1 else [found]
+        sha = hashlib.sha256()
+        for index, path in enumerate(self._paths):
+            content = shares[index % count][index // count]
+            if isinstance(content, str):
+                raise CamwallError(content)
+            sha.update(path.name.encode() + content)
         return sha.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes | str:
+    """A file's checksum, or what is wrong with it."""
+    try:
+        content = path.read_bytes()
+        with opened(io.BytesIO(content), str(path)) as image:
+            image.load()
+    except FileNotFoundError:
+        return f"no image at {path}"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    except CamwallError as error:
+        return str(error)
+    return hashlib.sha256(content).digest()
 
 
 def model_digest(model: torch.nn.Module) -> str:
