@@ -20,6 +20,10 @@ FRESH := _build/.library
 LIBRARY := $(shell find src/camwall results -type f -not -name '*.pyc' 2>/dev/null | sed 's/ /\\ /g')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A relative cache folder is one place, wherever a chapter runs.
+ifneq ($(CAMWALL_CACHE),)
+export CAMWALL_CACHE := $(abspath $(CAMWALL_CACHE))
+endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -124,6 +124,7 @@ def measure(network: str, engine: str, task: str, seed: int) -> None:
     loaded = peak_kib()
 
     def report(*_: object) -> None:
+        signal.alarm(0)  # or it could ring where Python, on its way out, has no handler any more
         print((peak_kib() - loaded) / 1024, flush=True)
         sys.exit()
 
@@ -218,9 +219,9 @@ def main() -> None:
     totals: dict[str, float] = {}
     for network in networks:
         rows += compare(network, args)
+        write_csv(args.out / "speed.csv", pd.DataFrame(rows))
         totals[network] = paper_total(rows, network)
         print(f"{network:>12} the paper's seven together: {totals[network]:.1f}×", flush=True)
-    write_csv(args.out / "speed.csv", pd.DataFrame(rows))
     write_json(
         args.out / "manifest.json",
         manifest(

@@ -1,13 +1,13 @@
 """How much faster than a loop over networks the vectorised Monte Carlo draws GradCAM's values.
 
-    OMP_NUM_THREADS=1 python benchmarks/theory_montecarlo.py
+    python benchmarks/theory_montecarlo.py
 
 The loop does what one would write first: for each network draw the parameters, run convolution,
 ReLU, pooling and dense layer, differentiate with autograd, average the gradient, and read GradCAM
 at one hidden position. It uses torch's functional calls and no modules, which would cost more.
 Beside it stand ``draw_networks``, which has whole networks with all their maps and gradients, and
 ``simulate_gradcam``, which draws only what the position needs. All are timed in turn in one
-process; ratios are of the time for one network.
+process, on one thread; ratios are of the time for one network.
 """
 
 import argparse
@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "theorem-speed")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     image = torch.rand(10, 10, generator=torch.Generator().manual_seed(5))
     rows: list[dict[str, object]] = []
     for filters in args.filters:

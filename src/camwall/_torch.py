@@ -1,8 +1,11 @@
 """Small things every use of a model needs: it is left as found, and its scores are numbers."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +17,9 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="IProgress not found")
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -42,7 +48,35 @@ def processes() -> PartialState:
     """This process among those of a launcher, and its device.
 
     accelerate joins several processes without an accelerator only where it is told to use the CPU.
+    Those that are done wait for the others for up to a week, not for torch's half an hour.
     """
     return PartialState(
-        cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+        cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"),
+        timeout=timedelta(weeks=1),
     )
+
+
+def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Let ``function`` take gradients also where it is called in torch's inference mode."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False), torch.no_grad():  # as inference mode has none
+            return function(*args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def gradients_kept(model: nn.Module) -> Iterator[None]:
+    """Give each parameter its gradient back, come what may; inside it has none."""
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient

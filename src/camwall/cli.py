@@ -99,7 +99,7 @@ def evaluate(
 ) -> None:
     """Check saliency methods on a folder of stacks and write the table with its manifest.
 
-    Under ``accelerate launch -m camwall evaluate …`` the images are shared out over processes,
+    Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over processes,
     devices and hosts.
     """
     from camwall._torch import processes

@@ -204,6 +204,18 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a write that fails into one line for the user."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
+        raise CamwallError(
+            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
+            "untouched: make room and start the same command again"
+        ) from None
+
+
+@contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
     """A new folder on the disk of ``target``, from where a finished folder is moved there.
 

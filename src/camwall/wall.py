@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camwall._torch import evaluating, finite
+from camwall._torch import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 
 # ---------------------------------------------------------------------------------------------
@@ -94,8 +94,11 @@ Window = Callable[[int], Iterable[int]]
 
 
 def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The layers of a stack in the order they run; one that is used twice comes twice."""
-    if isinstance(layers, nn.Module) and not isinstance(layers, nn.Sequential):
+    """The layers of a stack in the order they run; one that is used twice comes twice.
+
+    A subclass of Sequential that runs its layers in a way of its own is one layer.
+    """
+    if isinstance(layers, nn.Module) and type(layers).forward is not nn.Sequential.forward:
         yield layers
         return
     for layer in layers:  # type: ignore[union-attr]
@@ -324,7 +327,7 @@ def _repaints(images: Tensor, row: int, count: int, gen: torch.Generator) -> Ite
         torch.full_like(hidden, high),
         torch.full_like(hidden, 1e3 * max(abs(low), abs(high), 1.0)),
         torch.full_like(hidden, -1e3 * max(abs(low), abs(high), 1.0)),
-        hidden.roll(1, dims=0),
+        hidden.roll(1, dims=0) if len(images) > 1 else hidden.flip(3),
         images[:, :, : hidden.shape[2]] if row >= hidden.shape[2] else hidden.flip(2),
     ]
     for index in range(count):
@@ -337,6 +340,7 @@ def _repaints(images: Tensor, row: int, count: int, gen: torch.Generator) -> Ite
         yield repainted
 
 
+@outside_inference_mode
 def certify(
     model: Walled,
     images: Tensor | None = None,
@@ -384,6 +388,10 @@ def certify(
     CamwallError
         Scores that are not finite; ``probes`` or ``repaints`` below 1.
     """
+    if not hasattr(model, "wall"):
+        raise CamwallError(
+            f"a {type(model).__name__} has no wall to certify: camwall.build_wall makes one"
+        )
     if probes < 1 or repaints < 1:
         raise CamwallError(f"certify needs probes ≥ 1 and repaints ≥ 1, not {probes}, {repaints}")
     wall, gen = model.wall, torch.Generator().manual_seed(seed)
@@ -395,7 +403,7 @@ def certify(
                 f"this model takes images of shape [N, {', '.join(map(str, probe.shape[1:]))}], "
                 f"not {list(images.shape)}"
             )
-        probe = torch.cat([probe, images.to(parameter)])
+        probe = torch.cat([probe, images.to(parameter)]).clone()  # no inference tensor
 
     reachable = model.reachable_rows()
     if reachable is not None:

@@ -52,15 +52,20 @@ def random_network_rows(
 def predicted_leak(method: str, model: SimpleCNN, image: Tensor, tau: float) -> float:
     """A method's mean leak by theory, from one image's maps and the law of the weights alone.
 
-    0 for weights at each position; that of the principal projection for the activations alone;
-    the mean over draws of the weights for every other method.
+    0 for weights at each position; that of the principal projection for EigenCAM, whose own sign
+    is arbitrary, with the corrected one; the mean over draws of the weights for others.
+
+    Raises
+    ------
+    CamwallError
+        A method whose weights have no law here.
     """
     mechanism, rows = find(method).mechanism, model.wall.visible_map_rows
     if mechanism is Mechanism.POSITION_WISE:
         return 0.0
     with torch.no_grad():
         maps = model.features(image[None])[0]
-    if mechanism is Mechanism.ACTIVATIONS:
+    if method == "EigenCAM (corrected)":
         return float(theory.map_leak(torch.relu(theory.principal_projection(maps)), rows))
     visible, pool = model.setting.visible_rows, model.setting.pool
     drawn = theory.predicted_maps(method, maps, visible_rows=visible, tau=tau, pool=pool)
@@ -84,7 +89,7 @@ def prediction_rows(
     Parameters
     ----------
     images : tensor [N, 1, H, H]
-    methods : names of methods whose weights have a law, or that are position-wise or EigenCAM's.
+    methods : names of methods as `predicted_leak` takes them.
 
     Yields
     ------

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from camwall.errors import CamwallError
 from camwall.plots import leak_distribution
-from camwall.runs import write_csv, write_json
+from camwall.runs import write_csv, write_json, writing
 from camwall.saliency import METHODS, PAPER, Engine, leak, render
 from camwall.wall import Wall
 
@@ -42,8 +42,13 @@ def bootstrap(
     members = np.arange(len(values)) if groups is None else groups
     sums = pd.Series(values).groupby(members).agg(["sum", "size"]).to_numpy()
     rng = np.random.default_rng(seed)
-    draws = sums[rng.integers(len(sums), size=(resamples, len(sums)))].sum(axis=1)
-    low, high = np.quantile(draws[:, 0] / draws[:, 1], [0.025, 0.975])
+    block = max(1, 2**20 // len(sums))  # resamples at a time, so that memory stays flat
+    means = []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start), len(sums)
+        draws = sums[rng.integers(len(sums), size=size)].sum(axis=1)
+        means.append(draws[:, 0] / draws[:, 1])
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -174,13 +179,14 @@ class Report:
     def save(self, folder: str | Path, manifest: dict[str, Any]) -> Path:
         """Write ``table.csv``, ``cells.csv`` and ``manifest.json``, each in one step."""
         folder = Path(folder)
-        write_csv(folder / "table.csv", self.table, index=True)
-        write_csv(folder / "cells.csv", self.cells)
         levels = {"flat_level": self.flat_level, "random_level": self.random_level}
-        write_json(
-            folder / "manifest.json",
-            manifest | levels | {"wall": vars(self.wall), "identity": self.identity},
-        )
+        with writing(folder):
+            write_csv(folder / "table.csv", self.table, index=True)
+            write_csv(folder / "cells.csv", self.cells)
+            write_json(
+                folder / "manifest.json",
+                manifest | levels | {"wall": vars(self.wall), "identity": self.identity},
+            )
         return folder
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall._torch import evaluating, finite, processes
+from camwall._torch import (
+    evaluating,
+    finite,
+    gradients_kept,
+    outside_inference_mode,
+    processes,
+)
 from camwall.check.cells import Cell, CellStore
 from camwall.check.report import Report, default_methods, random_level
 from camwall.check.source import ImageSet, Source, model_digest
@@ -28,7 +35,7 @@ from camwall.saliency import (
     leak,
     render,
 )
-from camwall.saliency.shared import as_target
+from camwall.saliency.shared import as_target, check_images
 
 #: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
 SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
@@ -68,7 +75,9 @@ def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: En
         if engine == "grad-cam" or method.raw is None:
             return explain(shared.model, shared.images, method, shared.target, engine="grad-cam")
         return render(method.raw(shared).detach(), size)
-    found = method(shared.model, shared.images, shared.target)
+    # Its own copies, and the model as it was: what it does to them is not for the next method.
+    with evaluating(shared.model), gradients_kept(shared.model):
+        found = method(shared.model, shared.images.clone(), shared.target.clone())
     maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
     if tuple(maps.shape) != (len(shared.images), *size):
         raise CamwallError(
@@ -78,13 +87,14 @@ def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: En
     return maps
 
 
+@outside_inference_mode
 def check(
     model: WalledModel,
     images: ImageSet,
     methods: Sequence[AnyMethod] | None = None,
     *,
     labels: Sequence[int] | None = None,
-    target: Sequence[int] | None = None,
+    target: int | Sequence[int] | None = None,
     run: str | Path | None = None,
     batch: int = 1,
     engine: Engine = "camwall",
@@ -101,14 +111,14 @@ def check(
     ----------
     model : WalledModel
         Left as found.
-    images : tensor [N, C, H, W], sequence of paths, or stacks
+    images : tensor [N, C, H, W], stacks, folder, or sequence of paths
         Network inputs, or files that ``model.preprocessing`` reads.
     methods : sequence of str, Method or function, optional
         All methods of the engine if not given. A function takes (model, images, target) and returns
         maps [N, H, W]; it appears in the table under its name.
     labels : sequence of int, optional
         The classes of the images, for the accuracy; stacks bring their own.
-    target : sequence of int, optional
+    target : int or sequence of int, optional
         The classes to explain; each image's top class if not given.
     run : path, optional
         A folder that keeps finished cells: the same call takes a killed run up where it stopped.
@@ -139,14 +149,15 @@ def check(
         raise CamwallError(f"batch must be at least 1, not {batch}")
     named = _named(methods, engine)
     source = Source(model, images, labels)
-    if target is not None and len(target) != len(source):
-        raise CamwallError(f"{len(source)} images need {len(source)} targets, not {len(target)}")
     state, device = processes(), next(model.parameters()).device
     with torch.no_grad(), evaluating(model):
         first = source.load([0]).to(device)
-        scores = finite(model(first))
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            check_images(model, first)
+            scores = finite(model(first))
+    targets = None
     if target is not None:
-        target = as_target(target, scores.expand(len(source), -1)).tolist()
+        targets = as_target(target, scores.expand(len(source), -1)).tolist()
     for name, label in zip(source.names, source.labels or (), strict=False):
         if not 0 <= label < scores.shape[1]:
             raise CamwallError(
@@ -156,9 +167,11 @@ def check(
         "model": model_digest(model),
         "wall": vars(model.wall),
         "images": source.digest(state, progress),
+        "preprocessing": str(model.preprocessing),
+        "labels": source.labels,
         "engine": engine,
         "autocast": autocast,
-        "target": target,
+        "target": targets,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = CellStore(run, identity, state.process_index)
@@ -175,7 +188,7 @@ def check(
         unit="map",
         disable=not progress or not state.is_main_process,
     )
-    with bar, evaluating(model):
+    with closing(store), bar, evaluating(model):
         for group in mine:
             missing = [
                 name for name in named if any((source.names[i], name) not in done for i in group)
@@ -186,7 +199,7 @@ def check(
                 shared = Pass(
                     model,
                     source.load(group).to(device),
-                    None if target is None else [target[i] for i in group],
+                    None if targets is None else [targets[i] for i in group],
                 )
                 for name in missing:
                     bar.set_postfix_str(name, refresh=False)
@@ -195,7 +208,7 @@ def check(
                     seconds = (time.perf_counter() - start) / len(group)
                     store.add(_cells(source, group, shared, name, maps, seconds))
                     bar.update(len(group))
-    cells = store.cells() if state.num_processes == 1 else gather_object(store.cells())
+    cells = store.found + (gather_object(store.added) if state.num_processes > 1 else store.added)
     frame = _ordered(cells, source.names, list(named))
     groups = dict(zip(source.names, source.groups, strict=True))
     return Report(
@@ -212,6 +225,12 @@ def _cells(
 ) -> list[Cell]:
     wall = shared.model.wall
     scores = shared.scores.detach()
+    for i, each in zip(group, maps, strict=True):
+        if not torch.isfinite(each).all():
+            raise CamwallError(
+                f"{name}'s map of image {source.names[i]} holds NaN or infinite values; its leak "
+                "has no meaning"
+            )
     columns = zip(
         group,
         shared.target.tolist(),

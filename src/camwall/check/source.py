@@ -15,7 +15,8 @@ from tqdm import tqdm
 from camwall._torch import PartialState
 from camwall.errors import CamwallError
 from camwall.images import opened
-from camwall.models import WalledModel
+from camwall.models import WalledModel, require_walled
+from camwall.stacks.store import load
 
 
 @runtime_checkable
@@ -30,7 +31,7 @@ class HasPaths(Protocol):
     def groups(self) -> Sequence[int] | None: ...
 
 
-ImageSet = Tensor | HasPaths | Sequence[str | Path]
+ImageSet = Tensor | HasPaths | Sequence[str | Path] | str | Path
 
 
 class Source:
@@ -40,7 +41,7 @@ class Source:
     ----------
     model : WalledModel
         Its preprocessing reads the files.
-    images : tensor [N, C, H, W], sequence of paths, or stacks
+    images : tensor [N, C, H, W], stacks, a folder of them or of images, or sequence of paths
     labels : sequence of int, optional
         The class of each image; taken from stacks where they know it.
     """
@@ -48,7 +49,10 @@ class Source:
     def __init__(
         self, model: WalledModel, images: ImageSet, labels: Sequence[int] | None = None
     ) -> None:
+        require_walled(model)
         self._model = model
+        if isinstance(images, str | Path):
+            images = load(images)
         self._tensor = images if isinstance(images, Tensor) else None
         if labels is None and isinstance(images, HasPaths):
             labels = images.labels_visible

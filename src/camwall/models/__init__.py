@@ -7,7 +7,7 @@ from camwall.models.sides import SplitModel, build_wall
 from camwall.models.simple import SimpleCNN, simple_cnn
 from camwall.models.small import small_vgg
 from camwall.models.vgg import masked_vgg16
-from camwall.models.walled import MaskedModel, WalledModel
+from camwall.models.walled import MaskedModel, WalledModel, require_walled
 
 __all__ = [
     "FAMILIES",
@@ -22,6 +22,7 @@ __all__ = [
     "family",
     "load_checkpoint",
     "masked_vgg16",
+    "require_walled",
     "save_checkpoint",
     "simple_cnn",
     "small_vgg",

@@ -4,8 +4,6 @@ import os
 import pickle
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from camwall.models.preprocessing import Preprocessing
 from camwall.models.small import small_vgg
 from camwall.models.vgg import masked_vgg16
 from camwall.models.walled import MaskedModel
-from camwall.runs import write_atomic
+from camwall.runs import write_atomic, writing
 from camwall.wall import certify
 
 #: The entry of our files that describes the network.
@@ -57,18 +55,6 @@ def build(network: dict[str, Any]) -> MaskedModel:
         preprocessing=preprocessing,
         class_names=None if names is None else tuple(names),
     )
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a write that fails into one line for the user."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
-        raise CamwallError(
-            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
-            "untouched: make room and start the same command again"
-        ) from None
 
 
 def save_atomic(content: Any, path: str | Path) -> Path:
@@ -209,16 +195,20 @@ def load_checkpoint(
     """
     content = read_weights(path)
     if isinstance(content, dict) and NETWORK in content:
-        network, weights = content[NETWORK], content["state_dict"]
+        network, weights = content[NETWORK], content.get("state_dict", {})
     elif isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values()):
         network, weights = _authors(path, content)
     else:
         raise CamwallError(
             f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
         )
-    if masked is not None:
-        network = {**network, "masked": masked}
-    model = _skeleton(network)
+    try:
+        model = _skeleton(network if masked is None else {**network, "masked": masked})
+    except (KeyError, TypeError) as error:
+        raise CamwallError(
+            f"{path} is a checkpoint of camwall that lacks a part ({error}): save it anew with "
+            "camwall.save_checkpoint"
+        ) from None
     _misfit(path, weights, model.state_dict())
     # Taken as they are, not copied into random weights that would have to be drawn first.
     model.load_state_dict({k: v.float().contiguous() for k, v in weights.items()}, assign=True)

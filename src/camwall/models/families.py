@@ -54,6 +54,12 @@ def split(network: nn.Module | Split) -> Split:
         return network
     for cls in type(network).__mro__:
         if cls in FAMILIES:
+            for name in ("forward", "_forward_impl", "extract_features"):
+                if getattr(type(network), name, None) is not getattr(cls, name, None):
+                    raise CamwallError(
+                        f"{type(network).__name__} has a {name} of its own, and may not be the "
+                        f"{cls.__name__} that it derives from; pass camwall.Split(features, head)"
+                    )
             return FAMILIES[cls](network)
     known = ", ".join(sorted(cls.__name__ for cls in FAMILIES))
     raise CamwallError(

@@ -1,12 +1,15 @@
 """Walled models by name, for the command line and the run notebooks."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from torchvision.models import get_model, list_models
+from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.transforms import InterpolationMode
 
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import load_checkpoint
-from camwall.models.families import efficientnet_lite0
+from camwall.models.families import efficientnet_lite0, split
+from camwall.models.preprocessing import Preprocessing
 from camwall.models.sides import build_wall
 from camwall.models.walled import WalledModel
 
@@ -54,11 +57,20 @@ def named_model(
         raise CamwallError(
             f"unknown network {network!r}; known: {DEFAULT_NETWORK}, {', '.join(families)}"
         )
+    weights = get_model_weights(network).DEFAULT
+    made = weights.transforms()
     try:
-        pretrained = get_model(network, weights="DEFAULT")
+        pretrained = get_model(network, weights=weights)
     except (OSError, RuntimeError) as error:  # no network; a download that is not what it should be
         raise CamwallError(
             f"the weights of {network} cannot be had ({str(error).splitlines()[0]}): try again, or "
             "take a network whose weights are here"
         ) from None
-    return build_wall(pretrained, row)
+    preprocessing = Preprocessing(
+        mean=tuple(made.mean),
+        std=tuple(made.std),
+        resize=made.resize_size[0],
+        crop=made.crop_size[0],
+        bicubic=made.interpolation is InterpolationMode.BICUBIC,
+    )
+    return build_wall(replace(split(pretrained), preprocessing=preprocessing), row)

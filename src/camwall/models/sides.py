@@ -94,10 +94,22 @@ def build_wall(network: nn.Module | Split, row: int) -> WalledModel:
     channels = len(parts.preprocessing.mean)
     if not 0 < row < size:
         raise CamwallError(f"the wall row must lie within the image, 1 to {size - 1}, not {row}")
-    parameter = next(parts.features.parameters())
+    parameter = next(parts.features.parameters(), torch.zeros(()))
+
+    def run(part: nn.Module, what: str, given: Tensor) -> Tensor:
+        try:
+            found = part(given)
+        except (RuntimeError, ValueError) as error:
+            raise CamwallError(
+                f"the {what} cannot take an input of shape {list(given.shape)} "
+                f"({str(error).splitlines()[0]}): preprocessing says how images are made, and a "
+                "head takes maps of any number of rows"
+            ) from None
+        return found
 
     def maps(side: int) -> Tensor:
-        return parts.features(torch.zeros(1, channels, side, size).to(parameter))
+        images = torch.zeros(1, channels, side, size).to(parameter)
+        return run(parts.features, "features", images)
 
     with torch.no_grad(), evaluating(parts.features), evaluating(parts.head):
         rows = maps(size).shape[2]
@@ -113,7 +125,7 @@ def build_wall(network: nn.Module | Split, row: int) -> WalledModel:
                 f"a wall at row {row} gives maps of {visible.shape[2]} and {hidden} rows, not "
                 f"{rows} in all: this trunk cannot be run on each side apart"
             )
-        classes = parts.head(visible).shape[1]
+        classes = run(parts.head, "head", visible).shape[1]
     wall = Wall(
         image_rows=size, hidden_rows=size - row, map_rows=rows, visible_map_rows=visible.shape[2]
     )

@@ -124,6 +124,20 @@ class WalledModel(nn.Module, ABC):
         """Which image rows can reach a score by the layers' geometry, or None if not known."""
 
 
+def require_walled(model: nn.Module) -> None:
+    """Refuse a model without a wall.
+
+    Raises
+    ------
+    CamwallError
+    """
+    if not isinstance(model, WalledModel):
+        raise CamwallError(
+            f"a {type(model).__name__} is no walled model: camwall.build_wall(network, row) makes "
+            "one"
+        )
+
+
 class MaskedModel(WalledModel):
     """A stack of layers whose head starts with a dense layer on the flattened maps.
 

@@ -54,12 +54,15 @@ def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
 )
 def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
     """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0."""
-    squares = gradients.square()
-    denominator = 2 * squares + maps.sum(dim=_SPACE, keepdim=True) * squares * gradients + eps
     # Where the gradient is 0 the share is 0/0 for eps = 0; the ReLU makes it 0 in any case, and
     # negative gradients too, for which the denominator may vanish.
     positive = gradients > 0
-    share = squares / denominator.where(positive, 1.0)
+    if eps:
+        squares = gradients.square()
+        denominator = 2 * squares + maps.sum(dim=_SPACE, keepdim=True) * squares * gradients + eps
+        share = squares / denominator.where(positive, 1.0)
+    else:  # G² taken out of the fraction: the square of a small gradient would vanish
+        share = 1 / (2 + maps.sum(dim=_SPACE, keepdim=True) * gradients).where(positive, 1.0)
     return weighted((share * gradients).where(positive, 0.0).sum(dim=_SPACE), maps)
 
 

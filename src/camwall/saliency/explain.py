@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from camwall._torch import evaluating
+from camwall._torch import evaluating, outside_inference_mode
 from camwall.errors import CamwallError
 from camwall.models import WalledModel
 from camwall.saliency.package import explain_with_package
@@ -33,6 +33,7 @@ def check_engine(engine: str, methods: Iterable[Method]) -> None:
             raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
 
 
+@outside_inference_mode
 def explain(
     model: WalledModel,
     images: Tensor,
@@ -88,6 +89,7 @@ def explain(
     )[find(method).name]
 
 
+@outside_inference_mode
 def explain_each(
     model: WalledModel,
     images: Tensor,

@@ -107,8 +107,10 @@ def _fold(trunk: nn.Module) -> None:
     calls = [node for node in graph.nodes if node.op == "call_module"]
     modules = dict(trunk.named_modules())
     for node in calls:
-        norm, before = modules[node.target], node.args[0]
-        if type(norm) is not nn.BatchNorm2d or before not in calls or len(before.users) > 1:
+        norm, before = modules[node.target], node.args[0] if node.args else None
+        if type(norm) is not nn.BatchNorm2d or not isinstance(before, fx.Node):
+            continue
+        if before not in calls or len(before.users) > 1:
             continue
         conv = modules[before.target]
         once = all(sum(c.target == n.target for c in calls) == 1 for n in (node, before))
@@ -124,8 +126,10 @@ def _fold(trunk: nn.Module) -> None:
                 norm.weight,
                 norm.bias,
             )
-            parent, _, name = str(node.target).rpartition(".")
-            setattr(trunk.get_submodule(parent), name, nn.Identity())
+            for parent in list(trunk.modules()):  # a module may have several names
+                for name, child in list(parent._modules.items()):
+                    if child is norm:
+                        setattr(parent, name, nn.Identity())
 
 
 def fast_copy(trunk: nn.Module) -> nn.Module:
@@ -146,8 +150,9 @@ def fast_copy(trunk: nn.Module) -> nn.Module:
     """
     fast = copy.deepcopy(trunk).requires_grad_(False).eval()
     if any(isinstance(module, nn.BatchNorm2d) for module in fast.modules()):
-        # A trunk that branches on values cannot be traced, and keeps its normalisation.
-        with suppress(fx.proxy.TraceError, TypeError, RuntimeError):
+        # A trunk that branches on values cannot be traced, and keeps its normalisation. Whatever
+        # its author wrote runs here on symbols, and may raise anything.
+        with suppress(Exception):
             _fold(fast)
     for module in list(fast.modules()):
         for name, child in module.named_children():

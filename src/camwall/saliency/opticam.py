@@ -24,7 +24,7 @@ def opticam_weights(shared: Pass, steps: int, rate: float) -> Tensor:
     """
     model, images = shared.model, shared.images.detach()
     pixels = model.preprocessing.denormalize(images)
-    rows = model.wall.row if shared.rows < model.wall.map_rows else images.shape[2]
+    rows = shared.read_image_rows
     maps = shared.maps.detach().clamp(min=0)
     logits = torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device, requires_grad=True)
     adam = torch.optim.Adam([logits], lr=rate)

@@ -10,7 +10,7 @@ import torch
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from camwall._torch import evaluating, finite
+from camwall._torch import evaluating, finite, gradients_kept
 from camwall.models import WalledModel
 from camwall.saliency.registry import Mechanism, Method, register
 from camwall.saliency.shared import Target, as_target, check_images
@@ -37,20 +37,14 @@ class _Exposed(nn.Module):
 @contextmanager
 def _as_found(model: nn.Module) -> Iterator[None]:
     """Give a model its modes and gradients back, and keep the package's progress bars quiet."""
-    gradients = [(p, p.grad) for p in model.parameters()]
     silent = SimpleNamespace(tqdm=lambda iterable: iterable)
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        with (
-            evaluating(model),
-            mock.patch("pytorch_grad_cam.score_cam.tqdm", silent),
-            mock.patch("pytorch_grad_cam.ablation_cam.tqdm", silent),
-        ):
-            yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
+    with (
+        evaluating(model),
+        gradients_kept(model),
+        mock.patch("pytorch_grad_cam.score_cam.tqdm", silent),
+        mock.patch("pytorch_grad_cam.ablation_cam.tqdm", silent),
+    ):
+        yield
 
 
 def explain_with_package(
@@ -67,6 +61,7 @@ def explain_with_package(
         Images, targets or scores that are none.
     """
     check_images(model, images)
+    images = images.clone() if images.is_inference() else images
     full = torch.autocast(images.device.type, enabled=False)
     with torch.no_grad(), evaluating(model), full:
         scores = finite(model(images))

@@ -26,7 +26,7 @@ _CHANNELWISE = (
 
 
 def _layers(head: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(head, nn.Sequential):
+    if isinstance(head, nn.Sequential) and type(head).forward is nn.Sequential.forward:
         for layer in head:
             yield from _layers(layer)
     else:
@@ -54,16 +54,17 @@ def ablated_scores(shared: Pass, index: int) -> Tensor:
     channels, unit = maps.shape[1], int(shared.target[index])
     layers = list(_layers(shared.head))
     start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
-    first = _dense(layers[start], channels) if start is not None else None
-    if start is None or first is None:
+    before, rest = nn.Sequential(*layers[:start]), layers[(start or 0) + 1 :]
+    cells = before(maps) if start is not None else maps
+    first = _dense(layers[start], channels) if start is not None and cells.ndim == 2 else None
+    if first is None:  # no linear layer on the flattened maps
         return _ablated_by_copies(shared, maps, index)
-    before, rest = nn.Sequential(*layers[:start]), layers[start + 1 :]
     # Of the last layer's outputs only the target's is wanted.
     if not rest:
         first, unit = first.unit(unit), 0
     elif type(rest[-1]) is nn.Linear:
         rest[-1], unit = _dense(rest[-1], 1).unit(unit), 0  # type: ignore[union-attr]
-    terms = torch.einsum("vc,uvc->vu", before(maps).reshape(channels, -1), first.cells)
+    terms = torch.einsum("vc,uvc->vu", cells.reshape(channels, -1), first.cells)
     whole = terms.sum(dim=0) if first.bias is None else terms.sum(dim=0) + first.bias
     return nn.Sequential(*rest)(whole - terms)[:, unit]
 
@@ -85,16 +86,21 @@ def _drops(shared: Pass) -> tuple[Tensor, Tensor]:
         return score, score - torch.stack(ablated)
 
 
+def _share(drops: Tensor, score: Tensor) -> Tensor:
+    """``drops / score``, 0 for 0/0: a channel that takes nothing away has no weight."""
+    return drops / score.where((score != 0) | (drops != 0), 1.0)
+
+
 def ablationcam(shared: Pass) -> Tensor:
-    """α_v = (y − y_v) / y, with y_v the score without channel v."""
+    """α_v = (y − y_v) / y, with y_v the score without channel v; 0 where nothing falls from 0."""
     score, drops = _drops(shared)
-    return weighted(drops / score, shared.maps)
+    return weighted(_share(drops, score), shared.maps)
 
 
 def ablationcam_absolute(shared: Pass) -> Tensor:
     """α_v = (y − y_v) / |y|: a channel that raises the score has a positive weight."""
     score, drops = _drops(shared)
-    return weighted(drops / score.abs(), shared.maps)
+    return weighted(_share(drops, score.abs()), shared.maps)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -112,7 +118,7 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
     The others run in chunks, so that memory does not grow with the number of channels.
     """
     image, maps = shared.images[index : index + 1], shared.maps[index].detach()
-    rows = shared.model.wall.row if shared.rows < shared.model.wall.map_rows else image.shape[2]
+    rows = shared.read_image_rows
     spread = maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
     scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
 

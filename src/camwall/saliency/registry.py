@@ -89,7 +89,7 @@ def find(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise CamwallError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     return METHODS[method]
 

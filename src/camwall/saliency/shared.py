@@ -1,5 +1,6 @@
 """What all methods share: one pass of the trunk, one pass of the head, one gradient at the maps."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from camwall._torch import finite
 from camwall.errors import CamwallError
-from camwall.models import WalledModel
+from camwall.models import WalledModel, require_walled
 from camwall.saliency.fast import fast_copy
 
 Target = int | Sequence[int] | Tensor | None
@@ -33,7 +34,8 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
         raise CamwallError(f"a target is a class index, not {target!r}")
     indices = indices.long().expand(count) if indices.ndim == 0 else indices.long()
     if indices.shape != (count,):
-        raise CamwallError(f"{count} images need {count} targets, not {list(indices.shape)}")
+        given = len(indices) if indices.ndim == 1 else list(indices.shape)
+        raise CamwallError(f"{count} images need {count} targets, not {given}")
     outside = indices[(indices < 0) | (indices >= classes)]
     if len(outside):
         raise CamwallError(
@@ -50,6 +52,9 @@ def check_images(model: WalledModel, images: Tensor) -> None:
     CamwallError
         No images, or images of another shape or type than the model's.
     """
+    require_walled(model)
+    if not isinstance(images, Tensor):
+        raise CamwallError(f"images are a tensor [N, C, H, W], not {type(images).__name__}")
     model.check_images(images)
     if not len(images):
         raise CamwallError("no images to explain: the batch is empty")
@@ -73,7 +78,8 @@ class Pass:
         The class to explain; None for each image's top class.
     visible_only : bool
         Run perturbed images and ablated maps on the visible rows alone, through a fast copy of the
-        trunk. The results are equal up to rounding; the rest cannot change them.
+        trunk. The results are equal up to rounding; the rest cannot change them. A trunk whose copy
+        does not give its own maps again runs as it is, with a warning.
     differentiable : bool
         Keep the graph, so that raw maps can be differentiated with respect to the images and the
         model's parameters.
@@ -101,6 +107,7 @@ class Pass:
         if chunk < 1:
             raise CamwallError(f"chunk must be at least 1, not {chunk}")
         check_images(model, images)
+        images = images.clone() if images.is_inference() else images
         self.model, self.images = model, images
         self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
         self.rows = model.read_rows if visible_only else model.wall.map_rows
@@ -123,16 +130,42 @@ class Pass:
         return self.model.visible_head() if self.visible_only else nn.Sequential(self.model.head)
 
     @cached_property
-    def _fast_trunk(self) -> nn.Module:
-        return fast_copy(self.model.trunk)
+    def _fast_trunk(self) -> nn.Module | None:
+        """A fast copy of the trunk, tried on the first image; None where it is not to be used."""
+        if not self.visible_only:
+            return None
+        own = self.maps[:1, :, : self.rows].detach()
+        rounding = 1e-3 if own.dtype in (torch.float32, torch.float64) else 0.1
+        try:
+            fast = fast_copy(self.model.trunk)
+            with torch.no_grad():
+                image = self.images[:1].contiguous(memory_format=torch.channels_last)
+                apart = (self.model.visible_features(image, fast) - own).abs().max()
+            if apart <= rounding * own.abs().max():
+                return fast
+            why = f"differs by {float(apart):.1g}"
+        except Exception as error:  # a trunk is anybody's code
+            why = f"raises {type(error).__name__}"
+        warnings.warn(
+            f"the trunk runs as it is, slowly: on its visible rows alone, or in channels_last, or "
+            f"with its normalisation folded, it {why}",
+            stacklevel=2,
+        )
+        return None
+
+    @property
+    def read_image_rows(self) -> int:
+        """Rows of perturbed images that `features` reads; what lies below need not be made."""
+        cut = self._fast_trunk is not None and self.rows < self.model.wall.map_rows
+        return self.model.wall.row if cut else self.images.shape[2]
 
     def features(self, images: Tensor) -> Tensor:
         """The trunk on perturbed images; on the rows the head reads, fast, where ``visible_only``.
 
         Equal to the model's own up to rounding; gradients go to the images alone.
         """
-        if not self.visible_only:
-            return self.model.features(images)
+        if self._fast_trunk is None:
+            return self.model.features(images)[:, :, : self.rows]
         images = images.contiguous(memory_format=torch.channels_last)
         return self.model.visible_features(images, self._fast_trunk)
 

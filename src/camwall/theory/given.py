@@ -38,7 +38,8 @@ def ablationcam_given_maps(maps: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor
         location = Σ Q_v B_v / Σ Q_v,   scale² = Σ Q_v B_v² / Σ Q_v - location²:
 
     mean and variance of B under the weights Q. The location is never negative, so S > 0 at least
-    half of the time; and ReLU(S) has no finite mean wherever the scale is not 0.
+    half of the time wherever a channel with Q_v > 0 is lit, and S = 0 elsewhere; ReLU(S) has no
+    finite mean wherever the scale is not 0. Both are NaN where every Q_v is 0.
     """
     energy = pooled.square().sum((-2, -1))[..., None, None]
     share = energy / energy.sum(-3, keepdim=True)

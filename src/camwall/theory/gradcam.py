@@ -11,9 +11,9 @@ Nothing here asks whether (i, j) is visible. A head with hidden ReLU layers mult
 τχ_{G_l} for each layer, G_l ~ Binomial(N_l, 1/2) independent: the layer's Gaussian rows turn any
 vector into one with independent Gaussian entries, and flipping a row's sign flips its gate but
 changes no square, so gates are fair coins, at every width. One case is left out: on a dead visible
-side (every visible pooled cell 0) all gates are shut and GC = 0. What is computed here for such
-heads is off by at most its probability q^V, where q <= 1/2 is that of one dead filter; without
-hidden layers nothing is.
+side (every visible pooled cell 0) all gates are shut and GC = 0. Probabilities computed here for
+such heads are off by at most that case's own, q^V, where q is that of one dead filter (at most 1/2,
+unless the visible side is black: then it is always dead); without hidden layers nothing is off.
 
 The functions accept arrays for ``visible``, ``positions``, ``patch_norm`` and ``tau`` and
 broadcast; they return a float when all of these are numbers.
@@ -72,9 +72,10 @@ def gradcam_mean(
     tau: npt.ArrayLike,
     head_widths: tuple[int, ...] = (),
 ) -> Numbers:
-    """The exact E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], hidden or visible position alike.
+    """E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], hidden or visible position alike.
 
-    Arguments as in :mod:`camwall.theory`. Exact for V up to 100,000 and beyond to about 1e-12.
+    Exact for a linear head; with hidden layers where the visible side is never dead. Arguments as
+    in :mod:`camwall.theory`. Right to about 1e-12 for V up to 100,000 and beyond.
     """
     scale = gradcam_scale(
         visible=visible,
@@ -96,7 +97,7 @@ def gradcam_second_moment(
     tau: npt.ArrayLike,
     head_widths: tuple[int, ...] = (),
 ) -> Numbers:
-    """The exact E[GC²] = s²/2 · V/2 · Π_l N_l/2.
+    """E[GC²] = s²/2 · V/2 · Π_l N_l/2, exact as `gradcam_mean` is.
 
     It asks of the parameters only that they be independent and symmetric with variance τ² (biases
     may be added to the hidden layers): no Gaussian law is used.
@@ -113,7 +114,10 @@ def gradcam_second_moment(
 
 
 def gradcam_positive(*, filters: int, head_widths: tuple[int, ...] = ()) -> float:
-    """The exact P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l), for a patch that is not black."""
+    """P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l) for a patch that is not black.
+
+    Exact as `gradcam_mean` is.
+    """
     return float(0.5 * np.prod([1 - 0.5**width for width in _widths(filters, head_widths)]))
 
 

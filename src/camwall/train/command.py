@@ -17,8 +17,7 @@ from camwall.check.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.models import MaskedModel
-from camwall.models.checkpoint import writing
-from camwall.runs import manifest, write_json
+from camwall.runs import manifest, write_json, writing
 from camwall.train.loop import Run, fit
 from camwall.train.pairs import pair_stacks
 from camwall.train.recipe import Recipe

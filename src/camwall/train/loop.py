@@ -12,6 +12,7 @@ from tqdm import tqdm
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.walled import MaskedModel
+from camwall.runs import writing
 from camwall.train.recipe import Recipe
 from camwall.train.saving import MODEL, load_training
 from camwall.train.studies import TrainingData
@@ -19,6 +20,7 @@ from camwall.train.trainer import Trainer
 from camwall.wall import certify
 
 Measure = Callable[[MaskedModel], Mapping[str, float]]
+BOARD = "tensorboard"
 CHECK_EVERY = 20  # steps between looks at the loss, each of which waits for the device
 
 
@@ -143,8 +145,8 @@ def _run(
     recipe, steps = trainer.recipe, trainer.schedule.steps
     main = trainer.accelerator.is_main_process
     board = _tensorboard(out) if tensorboard and main and out is not None else None
-    if board is not None:
-        _show(board, trainer.history)  # what was done before: a killed run may not have shown it
+    if board is not None and out is not None:
+        _show(out, board, trainer.history)  # a killed run may not have shown all that was done
     bar = tqdm(
         total=recipe.epochs * steps * recipe.batch,
         initial=(trainer.epoch * steps + trainer.step) * recipe.batch,
@@ -157,8 +159,8 @@ def _run(
             rate = _epoch(trainer, out, save_every, bar)
             _end_of_epoch(trainer, out, measure, rate)
             trainer.save(out)
-            if board is not None:
-                _show(board, trainer.history[-1:])
+            if board is not None and out is not None:
+                _show(out, board, trainer.history[-1:])
     if board is not None:
         board.close()
 
@@ -209,11 +211,12 @@ def _end_of_epoch(trainer: Trainer, out: Path | None, measure: Measure | None, r
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
 
 
-def _show(board: Any, rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        for name, value in row.items():
-            board.add_scalar(name, value, row["epoch"])
-    board.flush()
+def _show(out: Path, board: Any, rows: list[dict[str, Any]]) -> None:
+    with writing(out / BOARD):
+        for row in rows:
+            for name, value in row.items():
+                board.add_scalar(name, value, row["epoch"])
+        board.flush()
 
 
 def _tensorboard(out: Path) -> Any:
@@ -223,4 +226,5 @@ def _tensorboard(out: Path) -> Any:
         raise CamwallError(
             "tensorboard=True needs the package: pip install 'camwall[tensorboard]'"
         ) from None
-    return SummaryWriter(str(out / "tensorboard"))
+    with writing(out / BOARD):  # what an earlier start showed is shown again, and once
+        return SummaryWriter(str(out / BOARD), purge_step=1)

@@ -1,5 +1,6 @@
 """How a network is trained: one frozen dataclass, the paper's values as its defaults."""
 
+import math
 from dataclasses import dataclass, fields, replace
 
 from camwall.errors import CamwallError
@@ -79,6 +80,13 @@ class Recipe:
             if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
                 name = getattr(field.type, "__name__", field.type)
                 raise CamwallError(f"{field.name} must be of type {name}, not {value!r}")
+            numbers = value if isinstance(value, tuple | list) else (value,)
+            if field.type == tuple[float, float] and not (
+                len(numbers) == 2 and all(type(number) in (int, float) for number in numbers)
+            ):
+                raise CamwallError(f"{field.name} must be two numbers, not {value!r}")
+            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+                raise CamwallError(f"{field.name} must be finite, not {value!r}")
         low, high = self.crop_area
         thin, wide = self.crop_aspect
         rules = {

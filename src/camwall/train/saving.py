@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from camwall.errors import CamwallError
-from camwall.models.checkpoint import read_weights, save_atomic, writing
-from camwall.runs import remove_unfinished
+from camwall.models.checkpoint import read_weights, save_atomic
+from camwall.runs import remove_unfinished, writing
 from camwall.train.recipe import Recipe
 
 LAST, MODEL, METRICS = "last.pt", "model.pt", "metrics.csv"
@@ -69,6 +69,8 @@ def load_training(
     if not any(found):
         return None
     content = read_weights(out / LAST)
+    if not isinstance(content, dict) or not content.get("identity", {}).keys() >= identity.keys():
+        raise CamwallError(f"{out / LAST} is not of camwall's training: give another folder")
     for part, expected in identity.items():
         found = content["identity"][part]
         if found != expected:

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from camwall.errors import CamwallError
 from camwall.images import is_image, opened
-from camwall.models.checkpoint import writing
-from camwall.runs import remove_unfinished, write_atomic
+from camwall.runs import remove_unfinished, write_atomic, writing
 
 
 def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) -> str | None:

@@ -137,9 +137,14 @@ class HubSource:
         missing = {"image", "label"} - set(split.column_names)
         if missing:
             raise CamwallError(f"{name} has no column {' and no column '.join(sorted(missing))}")
-        self.classes = tuple(split.features["label"].names)
-        self.name = name
-        self._labels = np.array(split["label"], dtype=np.int64)  # without the images beside them
+        names = getattr(split.features["label"], "names", None)
+        if names is None:
+            raise CamwallError(f"the labels of {name} have no class names: cast them to ClassLabel")
+        self.classes, self.name = tuple(names), name
+        labels = split["label"]  # without the images beside them
+        if not all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
+            raise CamwallError(f"some images of {name} have no label: leave those out")
+        self._labels = np.array(labels, dtype=np.int64)
         self._split = split.cast_column("image", Image(decode=False))  # decoded by us, in workers
 
     def __len__(self) -> int:

@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
-from camwall.models.checkpoint import describe, writing
+from camwall.models.checkpoint import describe
 from camwall.models.walled import MaskedModel
-from camwall.runs import write_csv
+from camwall.runs import write_csv, writing
 from camwall.train.loading import Batches, Schedule, derived_seed
 from camwall.train.recipe import Recipe
 from camwall.train.saving import (
@@ -129,13 +129,16 @@ class Trainer:
     def check_finite(self, out: Path | None) -> None:
         """Stop where a loss is not finite, before it reaches a checkpoint.
 
-        The last step's weights have met no loss yet: the last images' is taken with them.
-        Collective, so that all processes stop.
+        The last step's weights have met no loss yet: the last images' is taken with them, and
+        they must be finite themselves, since a ReLU hides one that is not. Collective, so that all
+        processes stop.
         """
         self.part.eval()
         images, labels = self.last
         scores, loss = self.loss(images, labels, self.part)
         sums = self.sums + self.tally(scores, labels, loss)
+        if not all(bool(torch.isfinite(weights).all()) for weights in self.part.parameters()):
+            sums[0] = math.nan
         self.require_finite(self.accelerator.reduce(sums, "sum")[0].item(), out)
 
     def require_finite(self, loss: float, out: Path | None) -> None:
