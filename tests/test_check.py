@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -255,10 +256,33 @@ def test_segments_are_closed_and_read_back(tmp_path):
         store.add([{"image": str(i), "method": "x", "leak": i / 7}])
     assert len(list(tmp_path.glob("cells-*.parquet"))) == 2
     (tmp_path / ".unfinished.cells-0000-00001.x.parquet").write_bytes(b"PAR1, cut off by a kill")
+    with pytest.raises(CamwallError, match=r"another process number 0 is at work.*--multi_gpu"):
+        CellStore(tmp_path, {"model": "m"}, 0)
+    CellStore(tmp_path, {"model": "m"}, 1).close()
+    store.close()
     again = CellStore(tmp_path, {"model": "m"}, 0)
+    again.close()
     assert len(list(tmp_path.iterdir())) == 3  # with run.json
     assert len(again.done()) == SEGMENT + 3
-    assert again.cells() == store.cells()
+    assert again.found == store.added
+
+
+def test_damaged_files_of_a_run_cost_one_line(model, images, tmp_path):
+    """And what is to be done; a folder that cannot be made, too."""
+    quiet(model, images, [flat], run=tmp_path / "run")
+    (cells,) = (tmp_path / "run").glob("cells-*.parquet")
+    whole = cells.read_bytes()
+    cells.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CamwallError, match=r"cells-0000-00000.parquet cannot be read: delete it"):
+        quiet(model, images, [flat], run=tmp_path / "run")
+    cells.unlink()
+    quiet(model, images, [flat], run=tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(CamwallError, match=r"run.json cannot be read: give this run a folder"):
+        quiet(model, images, [flat], run=tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CamwallError, match=r"cannot write .*file"):
+        quiet(model, images, [flat], run=tmp_path / "file" / "cells")
 
 
 def test_refuses_the_folder_of_another_run(model, images, tmp_path):
@@ -266,10 +290,103 @@ def test_refuses_the_folder_of_another_run(model, images, tmp_path):
     quiet(model, images, [flat], run=tmp_path)
     with pytest.raises(CamwallError, match=r"another run \(its images differ\)"):
         quiet(model, images + 1, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its labels differ\)"):
+        quiet(model, images, [flat], run=tmp_path, labels=[1] * 5)
+    other = small_model()
+    other.preprocessing = replace(model.preprocessing, std=(0.25,) * 3)
+    with pytest.raises(CamwallError, match=r"another run \(its preprocessing differ\)"):
+        quiet(other, images, [flat], run=tmp_path)
     with torch.no_grad():
         next(model.parameters()).mul_(2)
     with pytest.raises(CamwallError, match=r"another run \(its model differ"):
         quiet(model, images, [flat], run=tmp_path)
+
+
+def test_a_method_of_ones_own_spoils_nothing_for_the_next(model, images):
+    """Its images are its own; gradients, hidden in the model, and modes are given back."""
+
+    def rude(model, images, target):
+        images.mul_(0.1)
+        target.zero_()
+        model.train()
+        model(images).sum().backward()
+        return torch.ones(len(images), SIZE, SIZE)
+
+    names = ["GradCAM", "ScoreCAM", "Opti-CAM"]
+    alone = quiet(model, images, names).table
+    beside = quiet(model, images, [rude, *names]).table
+    pd.testing.assert_frame_equal(beside.loc[names], alone)
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_folder_and_one_target_for_all(model, folder):
+    """As `stacks.load` and `explain` take them; a single file is not a folder."""
+    report = quiet(model, folder, ["GradCAM++"], target=2)
+    assert report.cells["target"].tolist() == [2] * 5
+    listed = quiet(model, sorted(folder.iterdir()), ["GradCAM++"], target=[2] * 5)
+    pd.testing.assert_frame_equal(report.table, listed.table)
+    with pytest.raises(CamwallError, match="no folder"):
+        quiet(model, str(folder / "nowhere"))
+
+
+def test_a_map_that_is_no_number_names_its_method_and_image(model, images):
+    """One of many, found at once."""
+
+    def holed(model, images, target):
+        maps = torch.ones(len(images), SIZE, SIZE)
+        return maps / (images[:, :1, 0, 0, None] != hole)
+
+    hole = images[3, 0, 0, 0]
+    with pytest.raises(CamwallError, match="holed's map of image 3 holds NaN or infinite"):
+        quiet(model, images, [holed])
+
+
+def test_a_score_of_zero_leaves_an_empty_map():
+    """A black image's AblationCAM, 0/0, is 0 like its other maps, and is counted."""
+    model = camwall.simple_cnn(4, 3, image_size=18, visible_rows=4, classes=3)
+    batch = torch.cat([torch.rand(1, 1, 18, 18), torch.zeros(1, 1, 18, 18)])
+    names = ["GradCAM", "AblationCAM", "AblationCAM (absolute)"]
+    report = quiet(model, batch, names, target=0)
+    empty = report.cells.set_index(["image", "method"])["empty"]
+    assert empty["1"].all()
+
+
+def test_a_model_without_a_wall_is_refused_with_a_way_out(images):
+    """By everything that takes a walled model."""
+    bare = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE**2, 2))
+    for call in (
+        lambda: quiet(bare, images),
+        lambda: camwall.explain(bare, images, "GradCAM"),
+        lambda: camwall.explain(bare, images, "GradCAM", engine="grad-cam"),
+        lambda: camwall.certify(bare),
+    ):
+        with pytest.raises(CamwallError, match="build_wall"):
+            call()
+
+
+def test_inference_mode_changes_nothing(model, images):
+    """Gradients are taken all the same, of images made inside too."""
+    names = ["GradCAM", "HiResCAM", "ScoreCAM"]
+    expected, certificate = quiet(model, images, names).table, str(camwall.certify(model))
+    with torch.inference_mode():
+        found = quiet(model, images.clone(), names)
+        assert str(camwall.certify(model)) == certificate
+        theirs = camwall.explain(model, images.clone(), "GradCAM", engine="grad-cam")
+        ours = camwall.explain(model, images.clone(), "GradCAM")
+        assert torch.is_inference_mode_enabled()
+    pd.testing.assert_frame_equal(found.table, expected)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_the_bootstrap_in_blocks_is_the_bootstrap():
+    """Memory does not grow with the number of images, and the interval stays the same."""
+    values = np.random.default_rng(0).random(3000)
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(3000, size=(2000, 3000))].mean(axis=1)
+    np.testing.assert_allclose(
+        bootstrap(values, resamples=2000), np.quantile(means, [0.025, 0.975]), rtol=1e-12
+    )
 
 
 def test_report_survives_saving(model, images, tmp_path):
@@ -321,6 +438,9 @@ def test_bad_images_cost_one_line(model, folder):
         quiet(model, sorted(folder.iterdir()), [flat])
     with pytest.raises(CamwallError, match=r"takes images of shape \[N, 3, 16, W\]"):
         quiet(model, torch.zeros(1, 3, 20, 20), [flat])
+    for wrong in (torch.zeros(1, 3, 16, 16).double(), torch.zeros(1, 3, 16, 16).byte()):
+        with pytest.raises(CamwallError, match=r"images are torch\."):
+            quiet(model, wrong, [flat])
 
 
 @pytest.mark.parametrize(

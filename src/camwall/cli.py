@@ -99,8 +99,8 @@ def evaluate(
 ) -> None:
     """Check saliency methods on a folder of stacks and write the table with its manifest.
 
-    Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over processes,
-    devices and hosts.
+    Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over
+    processes, devices and hosts.
     """
     from camwall._torch import processes
     from camwall.check import evaluate as run

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from camwall import explain
+from camwall import CamwallError, WalledModel, explain
 from camwall.config import quick
 from camwall.models import MaskedModel, Split, build_wall
 from camwall.saliency import fast
 from camwall.saliency.fast import Winograd, fast_copy
 from tests.as_found import assert_same, snapshot
-from tests.networks import NETWORKS, PLAIN, images, randomise, resnet_like
+from tests.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_like
 
 
 @pytest.fixture(autouse=True)
@@ -142,3 +142,118 @@ def test_normalisation_is_folded_in_a_masked_stack() -> None:
             explain(model, batch, method, normalize=False, visible_only=v) for v in (True, False)
         )
         torch.testing.assert_close(cut, whole, atol=1e-9, rtol=1e-7)
+
+
+class Aliased(nn.Module):
+    """A convolution and its normalisation that are called by another name than their first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, 4, 1), nn.BatchNorm2d(8)
+        self.block = nn.Sequential(self.conv, self.norm, nn.ReLU())
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.block(values)
+
+
+def pooled(features: nn.Module, channels: int = 8, row: int = 16) -> WalledModel:
+    """``features`` behind a wall, average pooling and a dense layer above them."""
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
+    randomise(nn.ModuleList([features, head]), 3)
+    return build_wall(Split(features, head, PLAIN), row)
+
+
+def test_a_normalisation_of_two_names_is_folded_once() -> None:
+    """Under each of them it is gone from the copy."""
+    model = pooled(Aliased()).double()
+    batch = images(model, 2).double()
+    copied = fast_copy(model.trunk)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
+    torch.testing.assert_close(model.visible_features(batch, copied), model.visible_features(batch))
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are not those it computes with."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        flat = self.weight.flatten(1)
+        weight = ((flat.T - flat.mean(1)) / flat.std(1)).T.view_as(self.weight)
+        return nn.functional.conv2d(values, weight, self.bias, self.stride, self.padding)
+
+
+class Checking(nn.Sequential):
+    """A stack that looks at what it is given, and lies in memory as images usually do."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not isinstance(values, Tensor):
+            raise ValueError("no tensor")
+        maps = super().forward(values)
+        return maps.view(len(maps) * maps.shape[1], -1).view(maps.shape)
+
+
+class Scaled(nn.Sequential):
+    """A stack that does more than run its layers."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return 2 + super().forward(values)
+
+
+def strange(name: str) -> WalledModel:
+    """Networks that the shortcuts were not made for."""
+    conv = nn.Conv2d(3, 8, 3, 4, 1)
+    if name == "conv of its own":
+        return pooled(nn.Sequential(Standardised(3, 8, 3, 4, 1), nn.BatchNorm2d(8), nn.ReLU()))
+    if name == "check of its input":
+        return pooled(Checking(conv, nn.BatchNorm2d(8), nn.ReLU()))
+    inner: nn.Module = nn.AdaptiveAvgPool2d(8)
+    if name == "stack of its own":
+        inner = Scaled(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+    features = nn.Sequential(conv, nn.ReLU(), inner, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 8, CLASSES))
+    randomise(nn.ModuleList([features, head]), 3)
+    return MaskedModel(features, head, (8, 8, 8), SIZE, 3, PLAIN, masked=True).eval()
+
+
+@pytest.mark.parametrize(
+    "name", ["conv of its own", "check of its input", "adaptive pooling", "stack of its own"]
+)
+def test_a_trunk_that_the_copy_does_not_follow_runs_as_it_is(name: str) -> None:
+    """Said in a warning; the maps are grad-cam's."""
+    if name == "stack of its own":
+        with pytest.raises(CamwallError, match="receptive fields of a Scaled are not known"):
+            strange(name)
+        return
+    model = strange(name)
+    batch = images(model, 2)
+    for method in ("ScoreCAM", "Opti-CAM"):
+        with pytest.warns(UserWarning, match="the trunk runs as it is, slowly"):
+            found = explain(model, batch, method)
+        plain = explain(model, batch, method, visible_only=False)
+        torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
+        if method == "ScoreCAM":
+            theirs = explain(model, batch, method, engine="grad-cam")
+            torch.testing.assert_close(found, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["flattened apart", "stack of its own"])
+def test_heads_that_only_look_like_a_linear_layer_first(name: str) -> None:
+    """AblationCAM goes by copies where a product would be another function."""
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
+    heads = {
+        "flattened apart": nn.Sequential(
+            nn.AdaptiveAvgPool2d(5), nn.Flatten(2), nn.Linear(25, 1), nn.Flatten(), nn.Linear(8, 6)
+        ),
+        "stack of its own": nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            Scaled(nn.Linear(8, 8), nn.ReLU()),
+            nn.Linear(8, 6),
+        ),
+    }
+    head = heads[name]
+    randomise(nn.ModuleList([features, head]), 3)
+    model = build_wall(Split(features, head, PLAIN), 16)
+    batch = images(model, 2)
+    found = explain(model, batch, "AblationCAM")
+    theirs = explain(model, batch, "AblationCAM", engine="grad-cam")
+    torch.testing.assert_close(found, theirs, atol=1e-4, rtol=0)

@@ -171,8 +171,8 @@ def train(
 ) -> None:
     """Train the masked network of a study, or its baseline, by the paper's recipe.
 
-    Under ``accelerate launch -m camwall train …`` on several GPUs or hosts. The same command
-    takes up a run that was killed.
+    Under ``accelerate launch --multi_gpu -m camwall train …`` on several GPUs or hosts. The same
+    command takes up a run that was killed.
     """
     result = train_study(
         study,
