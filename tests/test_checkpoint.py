@@ -9,7 +9,7 @@ from training import make_data, make_model
 
 from camwall import certify, masked_vgg16
 from camwall.errors import BlindnessError, CamwallError
-from camwall.models.checkpoint import load_checkpoint, save_checkpoint
+from camwall.models.checkpoint import NETWORK, load_checkpoint, save_checkpoint
 
 
 def authors(classes: int = 3, seed: int = 0, hidden: bool = False) -> dict[str, torch.Tensor]:
@@ -129,6 +129,13 @@ def test_what_does_not_fit_is_named(tmp_path):
     torch.save(content, path)
     with pytest.raises(CamwallError, match=r"1 missing \(head.1.bias\)"):
         load_checkpoint(path)
+    torch.save({NETWORK: content[NETWORK]}, path)
+    with pytest.raises(CamwallError, match=r"\d+ missing"):
+        load_checkpoint(path)
+    for network in ({}, {"name": "masked_vgg16"}, 3):
+        torch.save(content | {NETWORK: network}, path)
+        with pytest.raises(CamwallError, match="a checkpoint of camwall that lacks a part"):
+            load_checkpoint(path)
 
 
 class Evil:

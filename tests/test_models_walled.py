@@ -308,3 +308,47 @@ def test_weights_that_cannot_be_had_cost_one_line(monkeypatch) -> None:
     with pytest.raises(CamwallError, match="the weights of resnet18 cannot be had") as caught:
         named.named_model("resnet18")
     assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_is_that_of_the_weights(monkeypatch) -> None:
+    """Torchvision's later weights want photographs of 232 pixels, and earlier ones of 256."""
+    monkeypatch.setattr(
+        named, "get_model", lambda name, weights: torchvision.models.get_model(name)
+    )
+    assert named.named_model("resnet50").preprocessing.resize == 232
+    assert named.named_model("resnet18").preprocessing == Preprocessing()
+
+
+def test_a_network_that_only_derives_from_a_family_is_refused() -> None:
+    """It may do more than its parent's parts."""
+
+    class Gated(torchvision.models.ResNet):
+        def _forward_impl(self, images: torch.Tensor) -> torch.Tensor:
+            return super()._forward_impl(images).sigmoid()
+
+    class Named(torchvision.models.ResNet):
+        """The same network by another name."""
+
+    block = torchvision.models.resnet.BasicBlock
+    with pytest.raises(CamwallError, match=r"Gated has a _forward_impl of its own.*camwall.Split"):
+        build_wall(Gated(block, [1, 1, 1, 1]), 160)
+    assert build_wall(Named(block, [1, 1, 1, 1]), 160).wall.row == 160
+
+
+def test_parts_that_do_not_fit_cost_one_line() -> None:
+    """A head of fixed size, images of other channels; features without parameters are taken."""
+    features = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU())
+    fixed = nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
+    with pytest.raises(
+        CamwallError, match=r"the head cannot take an input of shape \[1, 4, 2, 4\]"
+    ):
+        build_wall(Split(features, fixed, PLAIN), 16)
+    grey = nn.Sequential(nn.Conv2d(1, 4, 8, 8), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(
+        CamwallError, match=r"the features cannot take an input of shape \[1, 3, 32"
+    ):
+        build_wall(Split(grey, head, PLAIN), 16)
+    bare = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
+    model = build_wall(Split(nn.AvgPool2d(8), bare, PLAIN), 16)
+    assert certify(model).last_row_seen == 15

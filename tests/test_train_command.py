@@ -119,13 +119,17 @@ def test_tensorboard_gets_each_epochs_numbers(tmp_path):
     events.Reload()
     values = [event.value for event in events.Scalars("train_loss")]
     assert values == pytest.approx(run.history["train_loss"].tolist(), rel=1e-6)
-    shutil.rmtree(tmp_path / "tensorboard")  # as if a kill had come before it was written
-    (tmp_path / "model.pt").unlink()
-    fit(make_model(data), data, recipe, tmp_path, progress=False, tensorboard=True)
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("train_loss")] == [1, 2]
-    assert [event.value for event in events.Scalars("train_loss")] == values
+    for before in (lambda: shutil.rmtree(tmp_path / "tensorboard"), lambda: None):
+        before()  # a kill before it was written, or after
+        fit(make_model(data), data, recipe, tmp_path, progress=False, tensorboard=True)
+        events = EventAccumulator(str(tmp_path / "tensorboard"))
+        events.Reload()
+        assert [event.step for event in events.Scalars("train_loss")] == [1, 2]
+        assert [event.value for event in events.Scalars("train_loss")] == values
+    shutil.rmtree(tmp_path / "tensorboard")
+    (tmp_path / "tensorboard").write_text("a file")
+    with pytest.raises(CamwallError, match=r"cannot write .*tensorboard"):
+        fit(make_model(data), data, recipe, tmp_path, progress=False, tensorboard=True)
     with pytest.raises(CamwallError, match="needs a folder"):
         fit(make_model(data), data, recipe, progress=False, tensorboard=True)
 

@@ -17,7 +17,7 @@ from camwall.models import Preprocessing, small_vgg
 from camwall.train import STUDIES, Recipe, pair_stacks, study
 from camwall.train.loading import Batches, Schedule, evaluation_input
 from camwall.train.shrink import shrink_folder
-from camwall.train.sources import ArraySource, FolderSource
+from camwall.train.sources import ArraySource, FolderSource, HubSource
 
 CPU = torch.device("cpu")
 
@@ -225,6 +225,15 @@ def test_a_hub_data_set_is_read(folder, tmp_path, monkeypatch):
         assert loaded.train.label(index) == source.label(index)
     with pytest.raises(CamwallError, match="cannot be had"):
         study("imagenet").load(f"hf:{tmp_path}/nothing")
+    split = hub.load_dataset(str(root), split="train")
+    labels = [*split["label"][:-1], None]
+    for column, kind, message in (
+        (labels, hub.ClassLabel(names=["tench", "plain"]), "some images of ours have no label"),
+        (split["label"], hub.Value("int64"), "the labels of ours have no class names"),
+    ):
+        bare = split.remove_columns("label").add_column("label", list(column))
+        with pytest.raises(CamwallError, match=message):
+            HubSource(bare.cast_column("label", kind), "ours")
 
 
 def test_cifar10_is_read(monkeypatch, tmp_path):

@@ -199,6 +199,34 @@ def test_a_network_that_diverges_keeps_the_last_good_checkpoint(
     assert len(again.history) == RECIPE.epochs
 
 
+def test_a_weight_that_is_not_finite_is_found_behind_a_finite_loss(tmp_path, monkeypatch):
+    """A bias of −∞ before a ReLU shows in no loss; no checkpoint has it."""
+    data = make_data()
+    original = Trainer.optimise
+
+    def silence(self, batches):
+        original(self, batches)
+        with torch.no_grad():
+            next(p for name, p in self.part.named_parameters() if name.endswith("bias"))[
+                0
+            ] = -torch.inf
+
+    monkeypatch.setattr(Trainer, "optimise", silence)
+    with pytest.raises(CamwallError, match="loss is not finite in epoch 1"):
+        fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    """It is not overwritten, and the line says so."""
+    data = make_data()
+    for content in ({"epoch": 3}, {"identity": {"recipe": {}}}, [1, 2]):
+        torch.save(content, tmp_path / "last.pt")
+        with pytest.raises(CamwallError, match=r"last.pt is not of camwall's training"):
+            fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+        assert torch.load(tmp_path / "last.pt") == content
+
+
 def test_metrics_that_a_kill_cut_off_are_written_again(tmp_path):
     """Between the last checkpoint and its metrics a run can die; the same command mends it."""
     data = make_data()
@@ -283,6 +311,11 @@ def test_bad_recipes_and_data_are_refused():
         {"precision": None},
         {"micro_batch": 1.5},
         {"crop_area": 0.5},
+        {"crop_area": (0.1,)},
+        {"crop_aspect": ("a", "b")},
+        {"crop_aspect": (0.8, float("inf"))},
+        {"lr": float("nan")},
+        {"weight_decay": float("inf")},
         {"seed": -1},
         {"seed": 2**63},
     ):

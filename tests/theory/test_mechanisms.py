@@ -33,7 +33,8 @@ def test_predictions_are_what_heads_show():
     assert ((rows["predicted"] - rows["measured"]).abs() <= 5 * 1.4 * rows["se"] + 1e-4).all()
 
 
-def test_a_method_without_a_law_has_no_prediction():
-    """ShapleyCAM's weights have no law here: refused by name."""
-    with pytest.raises(camwall.CamwallError, match="no law of weights is known for 'ShapleyCAM'"):
-        predicted_leak("ShapleyCAM", simple_cnn(4, 3, 12, 2), IMAGES[0], 0.1)
+@pytest.mark.parametrize("method", ["ShapleyCAM", "EigenCAM", "FEM", "EigenGradCAM"])
+def test_a_method_without_a_law_has_no_prediction(method):
+    """Its weights have no law here, or its sign is arbitrary: refused by name."""
+    with pytest.raises(camwall.CamwallError, match=f"no law of weights is known for '{method}'"):
+        predicted_leak(method, simple_cnn(4, 3, 12, 2), IMAGES[0], 0.1)

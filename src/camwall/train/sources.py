@@ -141,7 +141,7 @@ class HubSource:
         if names is None:
             raise CamwallError(f"the labels of {name} have no class names: cast them to ClassLabel")
         self.classes, self.name = tuple(names), name
-        labels = split["label"]  # without the images beside them
+        labels = list(split["label"])  # without the images beside them
         if not all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
             raise CamwallError(f"some images of {name} have no label: leave those out")
         self._labels = np.array(labels, dtype=np.int64)
