@@ -21,8 +21,8 @@ LIBRARY := $(shell find src/camwall results -type f -not -name '*.pyc' 2>/dev/nu
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # A relative cache folder is one place, wherever a chapter runs.
-ifneq ($(CAMWALL_CACHE),)
-export CAMWALL_CACHE := $(abspath $(CAMWALL_CACHE))
+ifeq ($(filter /% ~%,$(firstword $(CAMWALL_CACHE)))$(if $(CAMWALL_CACHE),,unset),)
+export CAMWALL_CACHE := $(CURDIR)/$(CAMWALL_CACHE)
 endif
 
 .DEFAULT_GOAL := help

@@ -132,6 +132,10 @@ def test_what_does_not_fit_is_named(tmp_path):
     torch.save({NETWORK: content[NETWORK]}, path)
     with pytest.raises(CamwallError, match=r"\d+ missing"):
         load_checkpoint(path)
+    for weights in (None, [1], {"a": 2}):
+        torch.save(content | {"state_dict": weights}, path)
+        with pytest.raises(CamwallError, match="a checkpoint of camwall that lacks a part"):
+            load_checkpoint(path)
     for network in ({}, {"name": "masked_vgg16"}, 3):
         torch.save(content | {NETWORK: network}, path)
         with pytest.raises(CamwallError, match="a checkpoint of camwall that lacks a part"):

@@ -1,7 +1,10 @@
 """The command, the notebook's run, the leak per epoch, and runs joined."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -12,6 +15,7 @@ from test_repo import ROOT
 from training import RECIPE, make_data, make_model
 from typer.testing import CliRunner
 
+import camwall
 from camwall import explain, leak, load_checkpoint
 from camwall.check.collect import collect_runs
 from camwall.check.follow import FOLLOWED, follow_leaks
@@ -80,6 +84,21 @@ def test_the_command_trains_certifies_and_records(tmp_path):
     scores = loaded(loaded.preprocessing.normalize(images))
     right = float((scores.argmax(1) == trained.data.test.labels).float().mean())
     assert right == pytest.approx(metrics["test_top1"].iloc[-1], abs=1e-6)
+
+
+def test_the_launcher_shares_a_run_out(tmp_path):
+    """As the README says it: two processes on CPUs are one training, not two."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch += ["--num_processes", "2", "-m", "camwall", "train", str(tmp_path / "run")]
+    done = subprocess.run(
+        launch, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top-1") == 1
+    made = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert made["processes"] == 2
+    camwall.certify(load_checkpoint(tmp_path / "run" / "model.pt"))
 
 
 def test_runs_are_joined(tmp_path):

@@ -220,7 +220,7 @@ def test_a_weight_that_is_not_finite_is_found_behind_a_finite_loss(tmp_path, mon
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     """It is not overwritten, and the line says so."""
     data = make_data()
-    for content in ({"epoch": 3}, {"identity": {"recipe": {}}}, [1, 2]):
+    for content in ({"epoch": 3}, {"identity": {"recipe": {}}}, {"identity": "x"}, [1, 2]):
         torch.save(content, tmp_path / "last.pt")
         with pytest.raises(CamwallError, match=r"last.pt is not of camwall's training"):
             fit(make_model(data), data, RECIPE, tmp_path, progress=False)

@@ -39,7 +39,7 @@ def opened(source: str | Path | io.BytesIO, name: str | None = None) -> Iterator
             yield image
     except FileNotFoundError:
         raise CamwallError(f"no image at {name}") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow's own words name the object that it was given.
         why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise CamwallError(

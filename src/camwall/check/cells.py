@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,15 @@ class CellStore:
                     f"another process number {process} is at work in {self.folder}: let it end; if "
                     "one command started both, give accelerate launch --multi_gpu, also on CPUs"
                 ) from None
-        if process == 0:
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        assert self.folder is not None
+        if self.process == 0:
             remove_unfinished(self.folder)
         files = sorted(self.folder.glob("cells-*.parquet"))
         for file in files:
@@ -73,7 +82,7 @@ class CellStore:
                 raise CamwallError(
                     f"{file} cannot be read: delete it, and its cells are computed again"
                 ) from None
-        mine = [file for file in files if file.name.startswith(f"cells-{process:04d}-")]
+        mine = [file for file in files if file.name.startswith(f"cells-{self.process:04d}-")]
         self._segment = 1 + max((int(f.stem.rsplit("-", 1)[1]) for f in mine), default=-1)
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
@@ -121,5 +130,6 @@ class CellStore:
     def close(self) -> None:
         """Let another process of this number take the folder."""
         if self.folder is not None:
+            with suppress(OSError):  # before the release: the file may then be another's
+                Path(self._lock.lock_file).unlink()
             self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)

@@ -175,40 +175,41 @@ def check(
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = CellStore(run, identity, state.process_index)
-    batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
-    # Who does what depends on the batches alone, not on what is done: two processes never meet.
-    mine = batches[state.process_index :: state.num_processes]
-    done = store.done()
-    bar = tqdm(
-        total=sum(len(group) for group in mine) * len(named),
-        initial=sum(
-            (source.names[i], name) in done for group in mine for i in group for name in named
-        ),
-        desc="check",
-        unit="map",
-        disable=not progress or not state.is_main_process,
-    )
-    with closing(store), bar, evaluating(model):
-        for group in mine:
-            missing = [
-                name for name in named if any((source.names[i], name) not in done for i in group)
-            ]
-            if not missing:
-                continue
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                shared = Pass(
-                    model,
-                    source.load(group).to(device),
-                    None if targets is None else [targets[i] for i in group],
-                )
-                for name in missing:
-                    bar.set_postfix_str(name, refresh=False)
-                    start = time.perf_counter()
-                    maps = _maps(shared, name, named[name], engine).float()
-                    seconds = (time.perf_counter() - start) / len(group)
-                    store.add(_cells(source, group, shared, name, maps, seconds))
-                    bar.update(len(group))
-    cells = store.found + (gather_object(store.added) if state.num_processes > 1 else store.added)
+    with closing(store):  # until all are done: who comes now would tidy away what others write
+        batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
+        # Who does what depends on the batches alone, not on what is done: two processes never meet.
+        mine = batches[state.process_index :: state.num_processes]
+        done = store.done()
+        bar = tqdm(
+            total=sum(len(group) for group in mine) * len(named),
+            initial=sum(
+                (source.names[i], name) in done for group in mine for i in group for name in named
+            ),
+            desc="check",
+            unit="map",
+            disable=not progress or not state.is_main_process,
+        )
+        with bar, evaluating(model):
+            for group in mine:
+                files = [source.names[i] for i in group]
+                missing = [n for n in named if any((file, n) not in done for file in files)]
+                if not missing:
+                    continue
+                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    shared = Pass(
+                        model,
+                        source.load(group).to(device),
+                        None if targets is None else [targets[i] for i in group],
+                    )
+                    for name in missing:
+                        bar.set_postfix_str(name, refresh=False)
+                        start = time.perf_counter()
+                        maps = _maps(shared, name, named[name], engine).float()
+                        seconds = (time.perf_counter() - start) / len(group)
+                        store.add(_cells(source, group, shared, name, maps, seconds))
+                        bar.update(len(group))
+        added = gather_object(store.added) if state.num_processes > 1 else store.added
+    cells = store.found + added
     frame = _ordered(cells, source.names, list(named))
     groups = dict(zip(source.names, source.groups, strict=True))
     return Report(

@@ -204,7 +204,9 @@ def load_checkpoint(
         )
     try:
         model = _skeleton(network if masked is None else {**network, "masked": masked})
-    except (KeyError, TypeError) as error:
+        if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+            raise TypeError("its weights")
+    except (KeyError, TypeError, AttributeError) as error:
         raise CamwallError(
             f"{path} is a checkpoint of camwall that lacks a part ({error}): save it anew with "
             "camwall.save_checkpoint"

@@ -61,7 +61,7 @@ def explain_with_package(
         Images, targets or scores that are none.
     """
     check_images(model, images)
-    images = images.clone() if images.is_inference() else images
+    images = images.detach().clone().to(next(model.parameters()).dtype)
     full = torch.autocast(images.device.type, enabled=False)
     with torch.no_grad(), evaluating(model), full:
         scores = finite(model(images))
@@ -70,7 +70,7 @@ def explain_with_package(
     with _as_found(model), torch.enable_grad(), full:
         cam = getattr(pytorch_grad_cam, method.package or "")(exposed, [exposed.layer])
         try:
-            maps = cam(images.detach(), targets)
+            maps = cam(images, targets)
         finally:
             # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
             cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []

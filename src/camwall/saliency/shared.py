@@ -32,6 +32,7 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
         raise CamwallError(f"a target is a class index, not {target!r}") from None
     if indices.dtype.is_floating_point or indices.dtype == torch.bool:
         raise CamwallError(f"a target is a class index, not {target!r}")
+    indices = indices.clone() if indices.is_inference() else indices  # for the gradient's sake
     indices = indices.long().expand(count) if indices.ndim == 0 else indices.long()
     if indices.shape != (count,):
         given = len(indices) if indices.ndim == 1 else list(indices.shape)
@@ -134,26 +135,35 @@ class Pass:
         """A fast copy of the trunk, tried on the first image; None where it is not to be used."""
         if not self.visible_only:
             return None
-        own = self.maps[:1, :, : self.rows].detach()
-        rounding = 1e-3 if own.dtype in (torch.float32, torch.float64) else 0.1
+        full = self._full_precision
+        rounding = 1e-3 if full in (torch.float32, torch.float64) else 0.25
         try:
             fast = fast_copy(self.model.trunk)
-            with torch.no_grad():
+            # In full precision: less would hide a mistake, or make one of rounding.
+            with (
+                torch.no_grad(),
+                torch.autocast(self.images.device.type, enabled=False),
+                torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            ):
                 # Twice, since in channels_last one image alone lies in memory as it always does.
-                twice = self.images[:1].repeat(2, 1, 1, 1)
+                twice = self.images[:1].to(full).repeat(2, 1, 1, 1)
+                own = self.model.features(twice)[:, :, : self.rows]
                 twice = twice.contiguous(memory_format=torch.channels_last)
                 apart = (self.model.visible_features(twice, fast) - own).abs().max()
             if apart <= rounding * own.abs().max():
                 return fast
-            why = f"differs by {float(apart):.1g}"
-        except Exception as error:  # a trunk is anybody's code
-            why = f"raises {type(error).__name__}"
+        except Exception:  # a trunk is anybody's code
+            pass
         warnings.warn(
-            f"the trunk runs as it is, slowly: on its visible rows alone, or in channels_last, or "
-            f"with its normalisation folded, it {why}",
-            stacklevel=2,
+            "the trunk runs as it is, slowly: on its visible rows alone, or in channels_last, or "
+            "with its normalisation folded, it gives other maps or fails",
+            stacklevel=1,
         )
         return None
+
+    @property
+    def _full_precision(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
 
     @property
     def read_image_rows(self) -> int:
@@ -162,9 +172,11 @@ class Pass:
         return self.model.wall.row if cut else self.images.shape[2]
 
     def features(self, images: Tensor) -> Tensor:
-        """The trunk on perturbed images; on the rows the head reads, fast, where ``visible_only``.
+        """The trunk on perturbed images: maps on the rows that the head reads.
 
-        Equal to the model's own up to rounding; gradients go to the images alone.
+        Equal to the model's own up to rounding. Where there is a fast copy, at the cost of the
+        visible rows of images of at least `read_image_rows` rows; gradients then go to the images
+        alone.
         """
         if self._fast_trunk is None:
             return self.model.features(images)[:, :, : self.rows]

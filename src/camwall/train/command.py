@@ -199,11 +199,13 @@ def train(
         channels_last=channels_last,
         compile=compile,
     )
-    if processes().is_main_process:
+    state = processes()
+    if state.is_main_process:
         last = result.run.history.iloc[-1]
         for certificate in result.run.certificates[-1:]:
             print(certificate)
         print(f"top-1 {last['test_top1']:.1%} after epoch {last['epoch']:.0f}; {out / MODEL}")
+    state.destroy_process_group()
 
 
 def collect(

@@ -69,10 +69,11 @@ def load_training(
     if not any(found):
         return None
     content = read_weights(out / LAST)
-    if not isinstance(content, dict) or not content.get("identity", {}).keys() >= identity.keys():
+    known = content.get("identity") if isinstance(content, dict) else None
+    if not isinstance(known, dict) or not known.keys() >= identity.keys():
         raise CamwallError(f"{out / LAST} is not of camwall's training: give another folder")
     for part, expected in identity.items():
-        found = content["identity"][part]
+        found = known[part]
         if found != expected:
             differs = [key for key in expected if found.get(key) != expected[key]]
             raise CamwallError(

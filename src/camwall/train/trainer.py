@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from camwall._torch import processes
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import describe
 from camwall.models.walled import MaskedModel
@@ -39,6 +40,7 @@ def make_accelerator(precision: str) -> Accelerator:
         precision = "no"
     if precision == "fp16" and not gpu:
         raise CamwallError("precision fp16 needs a GPU: use 'bf16', 'no' or 'auto' on a CPU")
+    processes()  # joins those of a launcher, on CPUs too
     AcceleratorState._reset_state()  # keeps the process group; drops the last run's precision
     return Accelerator(mixed_precision=precision)
 
