@@ -135,7 +135,7 @@ class Pass:
         """A fast copy of the trunk, tried on the first image; None where it is not to be used."""
         if not self.visible_only:
             return None
-        full = self._full_precision
+        full = next(self.model.parameters()).dtype
         rounding = 1e-3 if full in (torch.float32, torch.float64) else 0.25
         try:
             fast = fast_copy(self.model.trunk)
@@ -160,10 +160,6 @@ class Pass:
             stacklevel=1,
         )
         return None
-
-    @property
-    def _full_precision(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
 
     @property
     def read_image_rows(self) -> int:
