@@ -223,20 +223,20 @@ def main() -> None:
     totals: dict[str, float] = {}
     for network in networks:
         rows += compare(network, args)
-        write_csv(args.out / "speed.csv", pd.DataFrame(rows))
         totals[network] = paper_total(rows, network)
         print(f"{network:>12} the paper's seven together: {totals[network]:.1f}×", flush=True)
-    write_json(
-        args.out / "manifest.json",
-        manifest(
-            parameters | {"network": networks},
-            seed=args.seed,
-            command=" ".join(["python benchmarks/engine.py", *sys.argv[1:]]),
-            paper_seven_together=totals,
-            load_average=os.getloadavg(),
-            image="one of 224 × 224 pixels, smooth noise",
-        ),
-    )
+        write_csv(args.out / "speed.csv", pd.DataFrame(rows))
+        write_json(
+            args.out / "manifest.json",
+            manifest(
+                parameters | {"network": list(totals)},
+                seed=args.seed,
+                command=" ".join(["python benchmarks/engine.py", *sys.argv[1:]]),
+                paper_seven_together=totals,
+                load_average=os.getloadavg(),
+                image="one of 224 × 224 pixels, smooth noise",
+            ),
+        )
 
 
 if __name__ == "__main__":

@@ -98,14 +98,13 @@ def build_wall(network: nn.Module | Split, row: int) -> WalledModel:
 
     def run(part: nn.Module, what: str, given: Tensor) -> Tensor:
         try:
-            found = part(given)
+            return part(given)
         except (RuntimeError, ValueError) as error:
             raise CamwallError(
                 f"the {what} cannot take an input of shape {list(given.shape)} "
                 f"({str(error).splitlines()[0]}): preprocessing says how images are made, and a "
                 "head takes maps of any number of rows"
             ) from None
-        return found
 
     def maps(side: int) -> Tensor:
         images = torch.zeros(1, channels, side, size).to(parameter)

@@ -33,7 +33,6 @@ def check_engine(engine: str, methods: Iterable[Method]) -> None:
             raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
 
 
-@outside_inference_mode
 def explain(
     model: WalledModel,
     images: Tensor,
