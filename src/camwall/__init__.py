@@ -6,6 +6,7 @@ The book's glossary defines the words. The names below are stable.
 from camwall import stacks, theory, train
 from camwall.check import Report, check
 from camwall.errors import BlindnessError, CamwallError
+from camwall.metrics import leak, response
 from camwall.models import (
     Split,
     WalledModel,
@@ -15,7 +16,7 @@ from camwall.models import (
     masked_vgg16,
     simple_cnn,
 )
-from camwall.saliency import METHODS, Method, explain, leak
+from camwall.saliency import METHODS, Method, explain
 from camwall.wall import Wall, certify
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "leak",
     "load_checkpoint",
     "masked_vgg16",
+    "response",
     "simple_cnn",
     "stacks",
     "theory",

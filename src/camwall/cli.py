@@ -19,6 +19,9 @@ app = typer.Typer(
 )
 
 Row = Annotated[int, typer.Option(help="First hidden image row of a network walled untrained.")]
+Built = Annotated[
+    str, typer.Option(help="How such a wall is built: whole, or the two sides apart.")
+]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="A network trained behind its wall, ours or the paper's.")
 ]
@@ -69,17 +72,24 @@ def methods() -> None:
 @app.command()
 def certify(
     network: Network = None,
-    row: Row = 160,
+    wall: Row = 160,
+    construction: Built = "whole",
     checkpoint: Checkpoint = None,
     every_class: Annotated[
         bool, typer.Option(help="One backward pass for each class through the whole network.")
     ] = False,
 ) -> None:
-    """Prove that a network is blind behind its wall, or say which rows leak."""
+    """Certify that a network is blind behind its wall, or say which pixels leak."""
     from camwall.models.named import named_model
-    from camwall.wall import certify as prove
+    from camwall.wall import certify as ask
 
-    print(prove(named_model(network, row=row, checkpoint=checkpoint), every_class=every_class))
+    model = named_model(
+        network,
+        wall=wall,
+        construction=construction,  # type: ignore[arg-type]  # build_wall refuses other names
+        checkpoint=checkpoint,
+    )
+    print(ask(model, every_class=every_class))
 
 
 @app.command()
@@ -87,7 +97,8 @@ def evaluate(
     images: Annotated[Path, typer.Argument(help="Folder of stacks, or of any images.")],
     out: Annotated[Path, typer.Argument(help="Folder of the table; a killed run resumes there.")],
     network: Network = None,
-    row: Row = 160,
+    wall: Row = 160,
+    construction: Built = "whole",
     checkpoint: Checkpoint = None,
     method: Annotated[
         list[str] | None, typer.Option(help="A method, repeatable; all if none.")
@@ -109,7 +120,8 @@ def evaluate(
         images,
         out,
         network=network,
-        row=row,
+        wall=wall,
+        construction=construction,  # type: ignore[arg-type]  # build_wall refuses other names
         checkpoint=checkpoint,
         methods=method,
         limit=limit,

@@ -2,10 +2,12 @@
 
 from camwall.check.evaluate import evaluate
 from camwall.check.paper import compare, published
-from camwall.check.report import Report, bootstrap, default_methods, random_level
-from camwall.check.run import check
+from camwall.check.report import VERDICTS, Report, bootstrap, default_methods
+from camwall.check.run import METRICS, check
 
 __all__ = [
+    "METRICS",
+    "VERDICTS",
     "Report",
     "bootstrap",
     "check",
@@ -13,5 +15,4 @@ __all__ = [
     "default_methods",
     "evaluate",
     "published",
-    "random_level",
 ]

@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from scipy import stats
 
-from camwall.check.run import check
+from camwall.check.run import METRICS, check
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import load_checkpoint
 from camwall.runs import manifest, write_csv, write_json
 from camwall.saliency import METHODS, PAPER
-from camwall.train.pairs import pair_stacks
+from camwall.train.pairs import pair_stacks, telling
 from camwall.train.studies import study
 from camwall.wall import certify
 
@@ -71,11 +73,15 @@ def collect_runs(
         model = load_checkpoint(run / "model.pt", certified=False)
         images, labels = pair_stacks(data.test, model, made["parameters"]["stacks"] or 100)
         if model.masked:
-            certify(model, images[:10])
+            try:
+                certify(model, telling(model, images)[0])
+            except CamwallError as error:
+                raise type(error)(f"{run}: {error}; leave this run out") from None
         report = check(
             model,
             images,
             [METHODS[method] for method in methods],
+            metrics=METRICS if model.masked else ["leak"],  # no repaint is hidden from a baseline
             labels=labels.tolist(),
             batch=20,
             progress=False,
@@ -100,3 +106,53 @@ def collect_runs(
     record = manifest({"study": name, "methods": list(methods)}, seed=0, command=command)
     write_json(out / "manifest.json", record | {"runs": manifests})
     return frame
+
+
+def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How much more of each method's map lies behind the wall for the baseline, seed by seed.
+
+    Networks of one seed start from the same weights and meet the same images in the same order.
+
+    Parameters
+    ----------
+    leaks : DataFrame
+        ``leaks.csv`` of `collect_runs`.
+
+    Returns
+    -------
+    each : DataFrame with columns ``method``, ``seed``, ``difference``, ``error``
+        Baseline less masked, in [-1, 1], and its standard error over the stacks, the two networks'
+        taken as independent.
+    means : DataFrame, indexed by method
+        ``mean`` over the seeds, its ``error``, the 95 % interval ``low`` to ``high`` by Student's t
+        distribution, and ``apart``: whether the interval leaves out 0.
+
+    Raises
+    ------
+    CamwallError
+        Fewer than two seeds with both networks.
+    """
+    squared = leaks["std"] ** 2 / (leaks["images"] - leaks["empty"])
+    by_network = (
+        leaks.assign(squared=squared)
+        .pivot(index=["method", "seed"], columns="network", values=["mean", "squared"])
+        .reindex(columns=pd.MultiIndex.from_product([["mean", "squared"], ["baseline", "masked"]]))
+        .dropna()
+    )
+    each = pd.DataFrame(
+        {
+            "difference": by_network["mean", "baseline"] - by_network["mean", "masked"],
+            "error": np.sqrt(by_network["squared"].sum(axis=1)),
+        }
+    ).reset_index()
+    seeds = each.groupby("method")["seed"].nunique()
+    if len(seeds) == 0 or seeds.min() < 2:
+        raise CamwallError("a mean over seeds needs both networks of two seeds at least")
+    order = [method for method in dict.fromkeys(leaks["method"]) if method in seeds]
+    grouped = each.groupby("method")["difference"]
+    means = pd.DataFrame({"mean": grouped.mean(), "error": grouped.sem()}).loc[order]
+    half = stats.t.ppf(0.975, seeds[order] - 1) * means["error"]
+    means = means.assign(low=means["mean"] - half, high=means["mean"] + half)
+    means["apart"] = (means["low"] > 0) | (means["high"] < 0)
+    each["method"] = pd.Categorical(each["method"], order)
+    return each.sort_values(["method", "seed"], ignore_index=True), means

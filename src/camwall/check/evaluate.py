@@ -7,10 +7,11 @@ from pathlib import Path
 from camwall import runs, stacks
 from camwall._torch import processes
 from camwall.check.report import Report
-from camwall.check.run import check
+from camwall.check.run import METRICS, check
+from camwall.models import Construction
 from camwall.models.named import DEFAULT_ROW, named_model
 from camwall.saliency import Engine
-from camwall.wall import certify
+from camwall.wall import Wall, certify
 
 
 def evaluate(
@@ -18,9 +19,12 @@ def evaluate(
     out: str | Path,
     *,
     network: str | None = None,
-    row: int = DEFAULT_ROW,
+    wall: int | Wall = DEFAULT_ROW,
+    construction: Construction = "whole",
+    paint: str = "zero",
     checkpoint: str | Path | None = None,
     methods: Sequence[str] | None = None,
+    metrics: Sequence[str] = METRICS,
     limit: int | None = None,
     batch: int = 1,
     engine: Engine = "camwall",
@@ -37,9 +41,9 @@ def evaluate(
     out : path
         Gets ``table.csv``, ``cells.csv``, ``stacks.csv`` (what each image shows),
         ``manifest.json``, and under ``cells/`` what a killed run needs to go on.
-    network, row, checkpoint
+    network, wall, construction, paint, checkpoint
         As `named_model` takes them.
-    methods, batch, engine, autocast, progress
+    methods, metrics, batch, engine, autocast, progress
         As `check` takes them.
     limit : int, optional
         Only the first so many images.
@@ -61,9 +65,11 @@ def evaluate(
         As `named_model`, `certify` and `check` raise them.
     """
     state = processes()
-    model = named_model(network, row=row, checkpoint=checkpoint).to(state.device)
-    certificate = certify(model)
+    model = named_model(
+        network, wall=wall, construction=construction, paint=paint, checkpoint=checkpoint
+    ).to(state.device)
     chosen = stacks.load(images).head(limit)
+    certificate = certify(model, model.preprocessing.load(chosen.paths[:2]).to(state.device))
     rows = set(chosen.frame.get("row", [])) - {model.wall.row}
     if rows and state.is_main_process:
         warnings.warn(
@@ -77,6 +83,7 @@ def evaluate(
         model,
         chosen,
         methods,
+        metrics=metrics,
         run=Path(out) / "cells",
         batch=batch,
         engine=engine,
@@ -86,10 +93,13 @@ def evaluate(
     if state.is_main_process:
         parameters = {
             "network": network,
-            "row": row,
+            "wall": wall.as_json() if isinstance(wall, Wall) else wall,
+            "construction": construction,
+            "paint": paint,
             "checkpoint": None if checkpoint is None else Path(checkpoint).name,
             "images": Path(images).name,
             "methods": list(report.methods),
+            "metrics": list(metrics),
             "limit": limit,
             "batch": batch,
             "engine": engine,

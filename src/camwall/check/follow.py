@@ -1,12 +1,13 @@
-"""The leak while a network is trained: does training teach a method not to see through walls?"""
+"""The leak while a network is trained: does training keep a method from pointing behind walls?"""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from camwall.metrics import is_empty, leak
 from camwall.models import MaskedModel
-from camwall.saliency import explain_each, is_empty, leak
+from camwall.saliency import explain_each
 
 #: Methods that one pass gives for all: cheap enough for every epoch.
 FOLLOWED = (
@@ -38,9 +39,10 @@ def follow_leaks(
     -------
     callable
         From a network to ``leak/METHOD``, the mean over the maps that are not zero everywhere
-        (left out if all are), and ``empty/METHOD``, the number of those that are. Upsampling
-        bleeds into no hidden row here: receptive fields reach beyond the last visible map row.
-        For the baseline it is the share of the map where the masked network has its wall.
+        (left out if all are), ``error/METHOD``, the standard error of that mean (from two maps
+        on), and ``empty/METHOD``, the number of maps that are zero everywhere. Upsampling bleeds
+        into no hidden row here: receptive fields reach beyond the last visible map row. For the
+        baseline it is the share of the map where the masked network has its wall.
         `camwall.train.fit` takes it as ``measure``.
     """
 
@@ -55,6 +57,8 @@ def follow_leaks(
             kept = torch.cat(found)
             if len(kept):
                 row[f"leak/{name}"] = float(kept.mean())
+            if len(kept) > 1:
+                row[f"error/{name}"] = float(kept.std()) / len(kept) ** 0.5
             row[f"empty/{name}"] = float(len(stacks) - len(kept))
         return row
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from camwall import theory
+from camwall.metrics import is_empty, leak, response
 from camwall.models.simple import SimpleCNN, simple_cnn
-from camwall.saliency import METHODS, explain, leak
-from camwall.saliency.leak import is_empty
+from camwall.saliency import METHODS, explain
 from camwall.saliency.registry import Mechanism, find
 
 Row = dict[str, Any]
@@ -28,7 +28,7 @@ def random_network_rows(
     ------
     dict
         ``method, mechanism, sees_through`` (what the register says), ``network`` (its seed),
-        ``image``, ``leak`` (rows that interpolation fills left out), ``empty``.
+        ``image``, ``leak`` (what interpolation fills left out), ``empty``, ``response``.
     """
     for seed in range(networks):
         model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed)
@@ -36,7 +36,9 @@ def random_network_rows(
             engine = "camwall" if method.raw is not None else "grad-cam"
             with torch.no_grad():
                 maps = explain(model, images, method, engine=engine)  # type: ignore[arg-type]
-            values, empty = leak(maps, model.wall, bleed=False), is_empty(maps)
+                moves = response(model, images, method, engine=engine)  # type: ignore[arg-type]
+            values = leak(maps, model.wall, clear_of=model.visible_cells)
+            empty = is_empty(maps)
             for index in range(len(images)):
                 yield {
                     "method": method.name,
@@ -46,6 +48,7 @@ def random_network_rows(
                     "image": index,
                     "leak": float(values[index]),
                     "empty": bool(empty[index]),
+                    "response": float(moves[index]),
                 }
 
 
@@ -60,7 +63,7 @@ def predicted_leak(method: str, model: SimpleCNN, image: Tensor, tau: float) -> 
     CamwallError
         A method whose weights have no law here.
     """
-    mechanism, rows = find(method).mechanism, model.wall.visible_map_rows
+    mechanism, rows = find(method).mechanism, model.setting.visible_map_rows
     if mechanism is Mechanism.POSITION_WISE:
         return 0.0
     with torch.no_grad():
@@ -103,7 +106,7 @@ def prediction_rows(
         for method in methods:
             with torch.no_grad():
                 raw = explain(model, batch, method, target=range(heads), normalize=False)
-            measured = theory.mean_leak(raw, model.wall.visible_map_rows)
+            measured = theory.mean_leak(raw, model.setting.visible_map_rows)
             yield {
                 "method": method,
                 "trunk": seed,

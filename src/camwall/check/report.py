@@ -8,19 +8,37 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from camwall.errors import CamwallError
 from camwall.plots import leak_distribution
 from camwall.runs import write_csv, write_json, writing
-from camwall.saliency import METHODS, PAPER, Engine, leak, render
+from camwall.saliency import METHODS, PAPER, Engine
 from camwall.wall import Wall
 
 RESAMPLES = 10_000
 
-#: A leak below this is rounding of float32 maps.
+#: A leak below this is rounding of float32 maps. A response has no such threshold.
 ROUNDING = 1e-6
+
+#: What a method does behind a wall, by the two by two of response and leak.
+VERDICTS = {
+    "blind": "no repaint moves a map, and no map is positive behind the wall",
+    "blind but for bleed": "no repaint moves a map, and what is positive behind the wall is what "
+    "interpolation carries across",
+    "points there without looking": "no repaint moves a map, and maps are positive behind the wall",
+    "sees through": "a repaint moves maps, and maps are positive behind the wall",
+    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall",
+}
+
+
+def _verdict(cells: pd.DataFrame) -> str:
+    """The verdict on one method's cells."""
+    if (cells["response"] > 0).any():
+        return "sees through" if (cells["leak_clear"] > ROUNDING).any() else "changes elsewhere"
+    if (cells["leak_clear"] > ROUNDING).any():
+        return "points there without looking"
+    return "blind but for bleed" if (cells["leak"] > ROUNDING).any() else "blind"
 
 
 def bootstrap(
@@ -52,26 +70,6 @@ def bootstrap(
     return float(low), float(high)
 
 
-def random_level(wall: Wall, columns: int, *, draws: int = 1000, seed: int = 0) -> float:
-    """The mean leak of maps that are noise: uniform values at the maps' size, rendered as any map.
-
-    Parameters
-    ----------
-    wall : Wall
-    columns : int
-        Columns of the image; the maps have as many per row as it has by its rows.
-    draws, seed : int
-    """
-    width = max(1, round(columns * wall.map_rows / wall.image_rows))
-    generator = torch.Generator().manual_seed(seed)
-    total = 0.0
-    for start in range(0, draws, 50):
-        count = min(50, draws - start)
-        raw = torch.rand(count, wall.map_rows, width, generator=generator)
-        total += float(leak(render(raw, (wall.image_rows, columns)), wall).sum())
-    return total / draws
-
-
 @dataclass(frozen=True)
 class Report:
     """What a check found.
@@ -80,9 +78,9 @@ class Report:
     ----------
     cells : DataFrame
         One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
-        ``leak_clear`` (bleed rows left out), ``empty``, ``prediction``, ``seconds``, ``group`` of
-        images that share a visible half, and ``rank`` of the image's label among the scores where
-        it has one.
+        ``leak_clear`` (bleed left out), ``empty``, ``response`` (NaN where it was not asked for),
+        ``prediction``, ``seconds``, ``group`` of images that share a visible half, and ``rank`` of
+        the image's label among the scores where it has one.
     wall : Wall
     methods : tuple of str
         In the order of the table.
@@ -105,21 +103,25 @@ class Report:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each method, leaks as fractions.
+        """One row for each method, leaks and responses as fractions.
 
-        ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the
-        mean over images (over groups, where images share a visible half); ``clear``, the mean
-        with the bleed rows left out; ``empty``, the number of images whose map is zero
-        everywhere, which count in none of these; ``images``, the number in all;
-        ``sees_through``, whether any map is positive behind the wall beyond interpolation.
+        ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the mean
+        leak over images (over groups, where images share a visible half); ``clear``, the mean with
+        the bleed left out; ``empty``, the number of images whose map is zero everywhere, which
+        count in none of these; ``images``, the number in all; ``response``, the mean over the same
+        images, with its interval ``response_low`` to ``response_high``, and ``moved``, the number
+        of images whose map any repaint moved; ``verdict``, see `VERDICTS`.
         """
         rows = []
         for method in self.methods:
             cells = self.cells[self.cells["method"] == method]
             kept = cells[~cells["empty"]]
-            values = kept["leak"].to_numpy()
-            low, high = (
-                bootstrap(values, kept["group"].to_numpy()) if len(values) else (np.nan, np.nan)
+            groups = kept["group"].to_numpy()
+            asked = cells["response"].notna().any()
+            nothing = (np.nan, np.nan)
+            low, high = bootstrap(kept["leak"].to_numpy(), groups) if len(kept) else nothing
+            moves = (
+                bootstrap(kept["response"].to_numpy(), groups) if asked and len(kept) else nothing
             )
             rows.append(
                 {
@@ -131,7 +133,11 @@ class Report:
                     "clear": kept["leak_clear"].mean(),
                     "empty": len(cells) - len(kept),
                     "images": len(cells),
-                    "sees_through": bool((kept["leak_clear"] > ROUNDING).any()),
+                    "response": kept["response"].mean(),
+                    "response_low": moves[0],
+                    "response_high": moves[1],
+                    "moved": int((cells["response"] > 0).sum()) if asked else None,
+                    "verdict": _verdict(cells) if asked else None,
                 }
             )
         return pd.DataFrame(rows).set_index("method")
@@ -158,16 +164,25 @@ class Report:
                 "95 % interval of the mean": percent["low"] + " – " + percent["high"],
                 "without bleed, %": percent["clear"],
                 "empty maps": table["empty"].astype(str) + " of " + table["images"].astype(str),
-                "sees through": table["sees_through"].map({True: "yes", False: "no"}),
             }
         )
+        if table["response"].notna().any():
+            moves = {
+                name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
+                for name in ("response", "response_low", "response_high")
+            }
+            none = table["moved"] == 0
+            frame["response, %"] = moves["response"].where(~none, "0")
+            interval = moves["response_low"] + " – " + moves["response_high"]
+            frame["its interval"] = interval.where(~none, "exactly")
+            frame["verdict"] = table["verdict"].fillna("–")
         return frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
 
     def __str__(self) -> str:
         return (
             f"{self.formatted.to_string()}\n"
             f"flat map {100 * self.flat_level:.1f} %, random map {100 * self.random_level:.1f} %, "
-            f"wall at row {self.wall.row} of {self.wall.image_rows}"
+            f"hidden: {self.wall}"
         )
 
     def plot(self) -> Figure:
@@ -185,7 +200,7 @@ class Report:
             write_csv(folder / "cells.csv", self.cells)
             write_json(
                 folder / "manifest.json",
-                manifest | levels | {"wall": vars(self.wall), "identity": self.identity},
+                manifest | levels | {"wall": self.wall.as_json(), "identity": self.identity},
             )
         return folder
 
@@ -199,7 +214,7 @@ class Report:
         cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
         return Report(
             cells=cells,
-            wall=Wall(**manifest["wall"]),
+            wall=Wall.from_json(manifest["wall"]),
             methods=tuple(dict.fromkeys(cells["method"])),
             random_level=manifest["random_level"],
             identity=manifest["identity"],

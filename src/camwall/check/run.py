@@ -1,44 +1,39 @@
 """The loop of a check: images streamed, work shared, finished cells kept."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall._torch import (
-    evaluating,
-    finite,
-    gradients_kept,
-    outside_inference_mode,
-    processes,
-)
+from camwall._torch import evaluating, finite, outside_inference_mode, processes
 from camwall.check.cells import Cell, CellStore
-from camwall.check.report import Report, default_methods, random_level
+from camwall.check.report import Report, default_methods
 from camwall.check.source import ImageSet, Source, model_digest
 from camwall.errors import CamwallError
+from camwall.metrics import REPAINTS, change, is_empty, leak, random_level, repaint
+from camwall.metrics.response import check_blind
 from camwall.models import WalledModel
 from camwall.saliency import (
     Engine,
     Method,
     Pass,
+    SaliencyFunction,
     check_engine,
-    explain,
     find,
-    is_empty,
-    leak,
-    render,
+    saliency,
+    shown,
 )
 from camwall.saliency.shared import as_target, check_images
 
-#: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
-SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
+#: What `check` can measure of a map.
+METRICS = ("response", "leak")
+
 AnyMethod = str | Method | SaliencyFunction
 
 
@@ -68,31 +63,14 @@ def _named(
     return named
 
 
-def _maps(shared: Pass, name: str, method: Method | SaliencyFunction, engine: Engine) -> Tensor:
-    """Saliency maps [N, H, W] of one method on the images of ``shared``."""
-    size = (shared.images.shape[2], shared.images.shape[3])
-    if isinstance(method, Method):
-        if engine == "grad-cam" or method.raw is None:
-            return explain(shared.model, shared.images, method, shared.target, engine="grad-cam")
-        return render(method.raw(shared).detach(), size)
-    # Its own copies, and the model as it was: what it does to them is not for the next method.
-    with evaluating(shared.model), gradients_kept(shared.model):
-        found = method(shared.model, shared.images.clone(), shared.target.clone())
-    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
-    if tuple(maps.shape) != (len(shared.images), *size):
-        raise CamwallError(
-            f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
-            f"{[len(shared.images), *size]}, one map at the image's size for each image"
-        )
-    return maps
-
-
 @outside_inference_mode
 def check(
     model: WalledModel,
     images: ImageSet,
     methods: Sequence[AnyMethod] | None = None,
     *,
+    metrics: Sequence[str] = METRICS,
+    repaints: Sequence[str] = REPAINTS,
     labels: Sequence[int] | None = None,
     target: int | Sequence[int] | None = None,
     run: str | Path | None = None,
@@ -101,7 +79,7 @@ def check(
     autocast: bool = False,
     progress: bool = True,
 ) -> Report:
-    """Measure how far saliency methods see through a model's wall.
+    """Measure whether saliency methods see through a model's wall, and how much they show there.
 
     Images are read as they are needed and all methods of our engine work from one pass over them.
     Under ``accelerate launch`` the batches are shared out over the processes, and each of them
@@ -116,6 +94,10 @@ def check(
     methods : sequence of str, Method or function, optional
         All methods of the engine if not given. A function takes (model, images, target) and returns
         maps [N, H, W]; it appears in the table under its name.
+    metrics : sequence of str
+        ``response`` (`camwall.response`: repaints of each image, and a map for each) and ``leak``.
+    repaints : sequence of str
+        What the response is measured under; ``other`` takes the hidden pixels of the next image.
     labels : sequence of int, optional
         The classes of the images, for the accuracy; stacks bring their own.
     target : int or sequence of int, optional
@@ -148,6 +130,12 @@ def check(
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
     named = _named(methods, engine)
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise CamwallError(f"metrics are some of {', '.join(METRICS)}, not {list(metrics)}")
+    repaints = list(repaints) if "response" in metrics else []
+    if "response" in metrics and not repaints:
+        raise CamwallError("a response needs at least one repaint")
     source = Source(model, images, labels)
     state, device = processes(), next(model.parameters()).device
     with torch.no_grad(), evaluating(model):
@@ -155,6 +143,7 @@ def check(
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             check_images(model, first)
             scores = finite(model(first))
+            check_blind(model, first, _repainted(model, source, range(1), first, repaints))
     targets = None
     if target is not None:
         targets = as_target(target, scores.expand(len(source), -1)).tolist()
@@ -165,7 +154,10 @@ def check(
             )
     identity = {
         "model": model_digest(model),
-        "wall": vars(model.wall),
+        "wall": model.wall.as_json(),
+        "ground": model.ground,
+        "metrics": list(metrics),
+        "repaints": repaints,
         "images": source.digest(state, progress),
         "preprocessing": str(model.preprocessing),
         "labels": source.labels,
@@ -195,18 +187,17 @@ def check(
                 missing = [n for n in named if any((file, n) not in done for file in files)]
                 if not missing:
                     continue
+                loaded = source.load(group).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    shared = Pass(
-                        model,
-                        source.load(group).to(device),
-                        None if targets is None else [targets[i] for i in group],
-                    )
+                    chosen = None if targets is None else [targets[i] for i in group]
+                    with torch.no_grad():
+                        shared = Pass(model, loaded, chosen)
+                        painted = _repainted(model, source, group, loaded, repaints)
+                        moved = [shared.repainted(images) for images in painted]
                     for name in missing:
                         bar.set_postfix_str(name, refresh=False)
-                        start = time.perf_counter()
-                        maps = _maps(shared, name, named[name], engine).float()
-                        seconds = (time.perf_counter() - start) / len(group)
-                        store.add(_cells(source, group, shared, name, maps, seconds))
+                        cells = _cells(source, group, shared, moved, name, named[name], engine)
+                        store.add(cells)
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
     cells = store.found + added
@@ -216,15 +207,39 @@ def check(
         cells=frame.assign(group=frame["image"].map(groups)),
         wall=model.wall,
         methods=tuple(named),
-        random_level=random_level(model.wall, first.shape[3]),
+        random_level=random_level(model.wall, model.visible_cells.shape),
         identity=identity,
     )
 
 
+def _repainted(
+    model: WalledModel, source: Source, group: range, images: Tensor, repaints: Sequence[str]
+) -> list[Tensor]:
+    """The images of a group under each repaint."""
+    others = images
+    if "other" in repaints:
+        # The next image of the set, not of the batch: what is measured hangs on no batch size.
+        following = [(i + 1) % len(source) for i in group]
+        alone = len(source) == 1
+        others = images.flip((2, 3)) if alone else source.load(following).to(images)
+    return [repaint(name, model, images, others) for name in repaints]
+
+
 def _cells(
-    source: Source, group: range, shared: Pass, name: str, maps: Tensor, seconds: float
+    source: Source,
+    group: range,
+    shared: Pass,
+    moved: Sequence[Pass],
+    name: str,
+    method: Method | SaliencyFunction,
+    engine: Engine,
 ) -> list[Cell]:
-    wall = shared.model.wall
+    """What is measured of one method on the images of a pass and its repaints."""
+    wall, cells_read = shared.model.wall, shared.model.visible_cells
+    start = time.perf_counter()
+    found = saliency(shared, method, engine).float()
+    maps = shown(found, method, engine, shared)
+    seconds = (time.perf_counter() - start) / len(group)
     scores = shared.scores.detach()
     for i, each in zip(group, maps, strict=True):
         if not torch.isfinite(each).all():
@@ -232,32 +247,36 @@ def _cells(
                 f"{name}'s map of image {source.names[i]} holds NaN or infinite values; its leak "
                 "has no meaning"
             )
+    again = [change(found, saliency(other, method, engine).float()) for other in moved]
+    responses = torch.stack(again).amax(dim=0) if again else torch.full((len(group),), torch.nan)
     columns = zip(
         group,
         shared.target.tolist(),
         leak(maps, wall).tolist(),
-        leak(maps, wall, bleed=False).tolist(),
+        leak(maps, wall, clear_of=cells_read).tolist(),
         is_empty(maps).tolist(),
+        responses.tolist(),
         scores.argmax(dim=1).tolist(),
         strict=True,
     )
-    cells: list[Cell] = []
-    for position, (i, target, all_rows, clear, empty, prediction) in enumerate(columns):
+    rows: list[Cell] = []
+    for position, (i, target, whole, clear, empty, moves, prediction) in enumerate(columns):
         cell: Cell = {
             "image": source.names[i],
             "method": name,
             "target": target,
-            "leak": all_rows,
+            "leak": whole,
             "leak_clear": clear,
             "empty": empty,
+            "response": moves,
             "prediction": prediction,
             "seconds": seconds,
         }
         if source.labels is not None:
             row, label = scores[position], source.labels[i]
             cell["rank"] = int((row > row[label]).sum())
-        cells.append(cell)
-    return cells
+        rows.append(cell)
+    return rows
 
 
 def _ordered(cells: list[Cell], images: list[str], methods: list[str]) -> pd.DataFrame:

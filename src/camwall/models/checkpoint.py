@@ -153,7 +153,7 @@ def _authors(path: str | Path, content: dict[str, Tensor]) -> tuple[dict, dict[s
         )
     model = _skeleton({"name": "masked_vgg16", "masked": True, "classes": len(last)})
     _misfit(path, weights, model.state_dict())
-    hidden = dense.view(-1, *model.map_shape)[:, :, model.wall.visible_map_rows :]
+    hidden = dense.view(-1, *model.map_shape)[:, :, model.visible_map_rows :]
     model.masked = not bool(hidden.any())
     return describe(model), weights
 

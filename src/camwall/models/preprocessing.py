@@ -26,8 +26,8 @@ class Preprocessing:
     resize : int or None
         Length of the shorter side before the crop; ``None`` leaves an image of the crop's size as
         it is.
-    crop : int
-        Side of the centre crop, the network's input size.
+    crop : int or (int, int)
+        The centre crop, the network's input size: its side, or height and width.
     bicubic : bool
         Bicubic instead of bilinear resizing.
     """
@@ -35,8 +35,13 @@ class Preprocessing:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     resize: int | None = 256
-    crop: int = 224
+    crop: int | tuple[int, int] = 224
     bicubic: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
     def _stat(self, values: tuple[float, ...], like: Tensor) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
@@ -50,24 +55,25 @@ class Preprocessing:
         return images * self._stat(self.std, images) + self._stat(self.mean, images)
 
     def pixels(self, path: str | Path) -> Tensor:
-        """Read one image file as pixels in [0, 1], shape [C, crop, crop].
+        """Read one image file as pixels in [0, 1], shape [C, H, W].
 
         An image that has the crop's size already (a stack) is taken as it is, so that the wall
         stays where it was drawn; any other is resized and cropped at its centre.
         """
         image = read_image(path).convert("RGB" if len(self.mean) == 3 else "L")
-        if image.size != (self.crop, self.crop):
+        height, width = self.size
+        if image.size != (width, height):
             if self.resize is None:
                 raise CamwallError(
-                    f"{path} is {image.width}×{image.height}, not {self.crop}×{self.crop}, and "
+                    f"{path} is {image.width}×{image.height}, not {width}×{height}, and "
                     "this model resizes nothing"
                 )
             mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
-            image = tf.center_crop(tf.resize(image, self.resize, mode), [self.crop, self.crop])
+            image = tf.center_crop(tf.resize(image, self.resize, mode), [height, width])
         return tf.to_tensor(image)
 
     def load(self, paths: Sequence[str | Path]) -> Tensor:
-        """Read image files as network inputs, shape [N, C, crop, crop]."""
+        """Read image files as network inputs, shape [N, C, H, W]."""
         if not paths:
             raise CamwallError("no images to load: the list of paths is empty")
         return self.normalize(torch.stack([self.pixels(path) for path in paths]))

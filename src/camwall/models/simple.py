@@ -1,13 +1,12 @@
 """The paper's simple CNN: one convolution, ReLU, max pooling, one dense layer, no bias anywhere."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.models.preprocessing import Preprocessing
-from camwall.models.walled import WalledModel
+from camwall.models.walled import MASKED_GROUND, WalledModel
 from camwall.theory import Setting
 from camwall.wall import Wall, needed_rows
 
@@ -26,22 +25,23 @@ class SimpleCNN(WalledModel):
         V.
     """
 
+    features: nn.Sequential  # type: ignore[assignment]  # a module, and so callable
+    head: nn.Sequential  # type: ignore[assignment]
+
     def __init__(self, setting: Setting, filters: int, classes: int) -> None:
-        rows = setting.image_rows
+        height, width = setting.image_rows, setting.image_columns
+        visible = torch.zeros(setting.map_shape, dtype=torch.bool)
+        visible[: setting.visible_map_rows] = True
         super().__init__(
-            nn.Sequential(nn.Conv2d(1, filters, setting.kernel, bias=False), nn.ReLU()),
-            nn.Sequential(
-                nn.MaxPool2d(setting.pool),
-                nn.Flatten(),
-                nn.Linear(filters * setting.cells, classes, bias=False),
-            ),
-            Wall(
-                image_rows=rows,
-                hidden_rows=rows - setting.visible_image_rows,
-                map_rows=setting.map_shape[0],
-                visible_map_rows=setting.visible_map_rows,
-            ),
-            Preprocessing(mean=(0.0,), std=(1.0,), resize=None, crop=rows),
+            Wall.rows(height, width, setting.visible_image_rows),
+            visible,
+            Preprocessing(mean=(0.0,), std=(1.0,), resize=None, crop=(height, width)),
+        )
+        self.features = nn.Sequential(nn.Conv2d(1, filters, setting.kernel, bias=False), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.MaxPool2d(setting.pool),
+            nn.Flatten(),
+            nn.Linear(filters * setting.cells, classes, bias=False),
         )
         self.setting = setting
         self.filters = filters
@@ -56,10 +56,21 @@ class SimpleCNN(WalledModel):
         """Set the weights behind the wall to 0; to be called again after each optimiser step."""
         self.cells()[:, :, self.setting.visible_rows :] = 0
 
-    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        return (self.trunk if trunk is None else trunk)(images[:, :, : self.wall.row])
+    @property
+    def trunk(self) -> nn.Module:
+        return self.features
 
-    def visible_head(self) -> nn.Sequential:
+    def read(self, maps: Tensor) -> Tensor:
+        return maps[:, :, : self.setting.visible_map_rows]
+
+    @property
+    def rows_read(self) -> int:
+        return self.setting.visible_image_rows
+
+    def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        return (self.trunk if trunk is None else trunk)(images[:, :, : self.rows_read])
+
+    def rest(self) -> nn.Sequential:
         weight = self.cells()[:, :, : self.setting.visible_rows].flatten(1)
         visible = nn.Linear(weight.shape[1], len(weight), bias=False, device="meta")
         # A plain tensor in place of the parameter keeps the graph to the model's own weights.
@@ -67,8 +78,19 @@ class SimpleCNN(WalledModel):
         visible.weight = weight
         return nn.Sequential(nn.MaxPool2d(self.setting.pool), nn.Flatten(), visible)
 
-    def reachable_rows(self) -> np.ndarray:
-        return needed_rows(self.features, self.wall.image_rows, self.wall.visible_map_rows)[0]
+    def reachable(self) -> Tensor:
+        sizes = torch.linalg.vector_norm(self.cells().detach(), torch.inf, dim=(0, 1, 3))
+        read = torch.nonzero(sizes).flatten().tolist()
+        pixels = torch.zeros(self.wall.shape, dtype=torch.bool)
+        if read:
+            last = (read[-1] + 1) * self.setting.pool
+            rows = needed_rows(self.features, self.wall.shape[0], last)[0]
+            pixels |= torch.from_numpy(rows)[:, None]
+        return pixels
+
+    @property
+    def ground(self) -> str | None:
+        return MASKED_GROUND
 
 
 def simple_cnn(

@@ -1,6 +1,7 @@
-"""A network cut in two, features and head, with a wall between the head and the bottom of it."""
+"""A network behind a wall: what all of them share, and the paper's, whose head is masked."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.models.preprocessing import Preprocessing
-from camwall.wall import Wall, leaves, needed_rows
+from camwall.wall import Wall, needed_rows
+from camwall.wall.reach import leaves
 
 
 class DensePart(nn.Module):
@@ -43,34 +45,42 @@ class DensePart(nn.Module):
 
 
 class WalledModel(nn.Module, ABC):
-    """Image → maps → scores, where the scores cannot depend on the hidden rows.
+    """Images → maps B → scores, where no score depends on a hidden pixel.
+
+    With M = 1 on the cells that the rest of the network may read and 0 on the others, scores are
+    rest(M ⊙ B), and B on the cells of M is a function of the visible pixels alone.
 
     Attributes
     ----------
-    features : torch.nn.Module
-        Images [N, C, H, W] to maps B [N, V, h, w], the hidden rows of the maps among them.
+    features : callable
+        Images [N, C, H, W] to maps B [N, V, h, w], the hidden cells among them.
+    head : callable
+        Maps [N, V, h, w] to scores [N, classes]: rest(M ⊙ B).
+    wall : Wall
+        The hidden pixels.
+    visible_cells : bool tensor [h, w]
+        M.
     target_layer : torch.nn.Module
         The module whose output is B, for libraries that work with hooks.
-    head : torch.nn.Module
-        Maps [N, V, h, w] to scores [N, classes].
-    wall : Wall
     preprocessing : Preprocessing
     class_names : tuple of str, or None
     """
 
+    features: Callable[[Tensor], Tensor]
+    head: Callable[[Tensor], Tensor]
+    visible_cells: Tensor
+
     def __init__(
         self,
-        features: nn.Module,
-        head: nn.Module,
         wall: Wall,
+        visible_cells: Tensor,
         preprocessing: Preprocessing,
         class_names: tuple[str, ...] | None = None,
     ) -> None:
         super().__init__()
-        self.features = features
         self.target_layer = nn.Identity()
-        self.head = head
         self.wall = wall
+        self.register_buffer("visible_cells", visible_cells, persistent=False)
         self.preprocessing = preprocessing
         self.class_names = class_names
 
@@ -80,48 +90,62 @@ class WalledModel(nn.Module, ABC):
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images of another shape than the wall was built for."""
-        shape = (len(self.preprocessing.mean), self.wall.image_rows)
-        if images.ndim != 4 or tuple(images.shape[1:3]) != shape:
+        shape = (len(self.preprocessing.mean), *self.wall.shape)
+        if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise CamwallError(
-                f"this model takes images of shape [N, {shape[0]}, {shape[1]}, W], "
+                f"this model takes images of shape [N, {', '.join(map(str, shape))}], "
                 f"not {list(images.shape)}"
             )
 
-    @property
-    def read_rows(self) -> int:
-        """Map rows the head reads."""
-        return self.wall.visible_map_rows
-
     def probe(self, count: int, generator: torch.Generator) -> Tensor:
-        """Random network inputs [count, C, H, H]: normalised pixels, uniform in [0, 1]."""
-        rows = self.wall.image_rows
-        pixels = torch.rand(count, len(self.preprocessing.mean), rows, rows, generator=generator)
-        return self.preprocessing.normalize(pixels)
+        """Artificial network inputs: ``count`` of uniform noise, a grey one and a ramp."""
+        shape = (len(self.preprocessing.mean), *self.wall.shape)
+        noise = torch.rand(count, *shape, generator=generator)
+        ramp = torch.linspace(0, 1, shape[1])[:, None].expand(1, *shape)
+        return self.preprocessing.normalize(torch.cat([noise, torch.full_like(ramp, 0.5), ramp]))
 
     @property
+    @abstractmethod
     def trunk(self) -> nn.Module:
-        """The layers that run on the visible part of an image: all of ``features``."""
-        return self.features
+        """The layers that run on the visible part of an image."""
+
+    @abstractmethod
+    def rest(self) -> nn.Sequential:
+        """The layers from `read` to the scores; keep them only for as long as the weights stay."""
+
+    @abstractmethod
+    def read(self, maps: Tensor) -> Tensor:
+        """What `rest` takes of maps [N, V, h, w]: M ⊙ B, or B on the visible cells alone."""
 
     @abstractmethod
     def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        """Images, of which only the visible rows are read, to the maps' visible rows.
+        """Images to what `rest` takes of their maps, at the cost of the visible part where known.
 
-        Equal to ``features(images)[:, :, :visible_map_rows]``, at the cost of the visible part.
-        Another ``trunk`` of the same layers may run in place of the model's.
+        Equal to ``read(features(images))``. Of the images only the first `rows_read` rows are
+        read. Another ``trunk`` of the same layers may run in place of the model's.
         """
 
-    @abstractmethod
-    def visible_head(self) -> nn.Sequential:
-        """The head as a stack of layers on the maps' visible rows [N, V, visible_map_rows, w].
+    @property
+    def rows_read(self) -> int:
+        """Rows of an image that `visible_features` reads."""
+        return self.wall.shape[0]
 
-        Equal to ``head``, with the weights as they are now: a masked model's first layer is cut
-        to its visible cells, so keep the stack for as long as the weights stay.
-        """
+    def behind(self, images: Tensor) -> Tensor:
+        """Maps [N, V, h, w] that are those of the images on the hidden cells."""
+        return self.features(images)
+
+    def repainted(self, maps: Tensor, images: Tensor) -> Tensor:
+        """B of ``images`` that have the visible pixels of those which gave ``maps``."""
+        return torch.where(self.visible_cells, maps, self.behind(images))
 
     @abstractmethod
-    def reachable_rows(self) -> np.ndarray | None:
-        """Which image rows can reach a score by the layers' geometry, or None if not known."""
+    def reachable(self) -> Tensor | None:
+        """Which pixels [H, W] can reach a score by the layers' geometry, or None if not known."""
+
+    @property
+    @abstractmethod
+    def ground(self) -> str | None:
+        """What is proved of the wall for every input, and from what; None if nothing is."""
 
 
 def require_walled(model: nn.Module) -> None:
@@ -138,18 +162,32 @@ def require_walled(model: nn.Module) -> None:
         )
 
 
+#: What is proved of a network whose head has weights 0 behind the wall (`MaskedModel.reachable`).
+MASKED_GROUND = (
+    "by geometry for every input whose maps are finite: no hidden pixel lies in the receptive field "
+    "of a weight that is not 0"
+)
+
+
 class MaskedModel(WalledModel):
     """A stack of layers whose head starts with a dense layer on the flattened maps.
 
     With ``masked=True`` the weights of that layer are 0 on the hidden rows of the maps: the paper's
-    wall. With ``masked=False`` it is the baseline, which sees everything; its ``wall`` tells where
-    the masked network's is, so that both are measured alike, and `certify` refuses it.
+    wall. Its visible cells read no hidden pixel, so that one pass over the image gives all maps: it
+    is what `build_wall` makes of the baseline for this wall and these cells, bit for bit.
+
+    With ``masked=False`` it is the baseline, which sees everything; its ``wall`` and
+    ``visible_cells`` are the masked network's, so that both are measured alike, and `certify`
+    refuses it.
 
     Raises
     ------
     CamwallError
         A head that does not start with Flatten and a Linear of the maps' size.
     """
+
+    features: nn.Sequential  # type: ignore[assignment]  # a module, and so callable
+    head: nn.Sequential  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -171,42 +209,45 @@ class MaskedModel(WalledModel):
                 f"the head's first layer takes {dense.in_features} values, the maps "
                 f"{map_shape} have {int(np.prod(map_shape))}"
             )
-        rows = needed_rows(features, image_rows, visible_map_rows)[0]
-        wall = Wall(
-            image_rows=image_rows,
-            hidden_rows=image_rows - 1 - int(np.flatnonzero(rows)[-1]),
-            map_rows=map_shape[1],
-            visible_map_rows=visible_map_rows,
-        )
-        super().__init__(features, head, wall, preprocessing, class_names)
+        needed = needed_rows(features, image_rows, visible_map_rows)
+        first_hidden = int(np.flatnonzero(needed[0])[-1]) + 1
+        visible = torch.zeros(map_shape[1:], dtype=torch.bool, device="cpu")  # not meta
+        visible[:visible_map_rows] = True
+        wall = Wall.rows(image_rows, image_rows, first_hidden)
+        super().__init__(wall, visible, preprocessing, class_names)
+        self.features = features
+        self.head = head
         self.map_shape = map_shape
         self.masked = masked
+        self.visible_map_rows = visible_map_rows
         self._needed = needed_rows(features, image_rows, self.read_rows)
         self.apply_wall()
 
-    def check_images(self, images: Tensor) -> None:
-        """Refuse images of another shape than the first dense layer was made for."""
-        super().check_images(images)
-        if images.shape[3] != self.preprocessing.crop:
-            raise CamwallError(
-                f"this model takes images of shape [N, {images.shape[1]}, {images.shape[2]}, "
-                f"{self.preprocessing.crop}], not {list(images.shape)}"
-            )
+    @property
+    def trunk(self) -> nn.Module:
+        return self.features
 
     @property
     def read_rows(self) -> int:
         """Map rows the head reads: the visible ones, or all of the baseline's."""
-        return self.wall.visible_map_rows if self.masked else self.wall.map_rows
+        return self.visible_map_rows if self.masked else self.map_shape[1]
 
     def cells(self) -> Tensor:
         """The first dense layer's weights by map cell, a view of shape [units, V, h, w]."""
-        return self.head[1].weight.view(-1, *self.map_shape)  # type: ignore[index]
+        return self.head[1].weight.view(-1, *self.map_shape)  # type: ignore[operator]
 
     @torch.no_grad()
     def apply_wall(self) -> None:
         """Set the weights behind the wall to 0; to be called again after each optimiser step."""
         if self.masked:
-            self.cells()[:, :, self.wall.visible_map_rows :] = 0
+            self.cells()[:, :, self.visible_map_rows :] = 0
+
+    def read(self, maps: Tensor) -> Tensor:
+        return maps[:, :, : self.read_rows]
+
+    @property
+    def rows_read(self) -> int:
+        return int(np.flatnonzero(self._needed[0])[-1]) + 1
 
     def visible_features(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
         # What padding puts below the last row that is needed reaches no row that is needed later.
@@ -221,17 +262,22 @@ class MaskedModel(WalledModel):
                 maps = maps[:, :, :rows]
         return maps[:, :, : self.read_rows]
 
-    def visible_head(self) -> nn.Sequential:
+    def rest(self) -> nn.Sequential:
         flatten, dense, *rest = list(leaves(self.head))
         assert isinstance(dense, nn.Linear)  # as the constructor saw to
         visible = DensePart(self.cells()[:, :, : self.read_rows].flatten(2), dense.bias)
         return nn.Sequential(flatten, visible, *rest)
 
-    def reachable_rows(self) -> np.ndarray:
+    def reachable(self) -> Tensor:
         # By the weights as they are, not as they are said to be: one that is not 0 is a hole, even
         # where its unit is silent on every probe.
         sizes = torch.linalg.vector_norm(self.cells().detach(), torch.inf, dim=(0, 1, 3))
         read = torch.nonzero(sizes).flatten().tolist()
-        if not read:
-            return np.zeros(self.wall.image_rows, bool)
-        return needed_rows(self.features, self.wall.image_rows, read[-1] + 1)[0]
+        rows = np.zeros(self.wall.shape[0], bool)
+        if read:
+            rows = needed_rows(self.features, self.wall.shape[0], read[-1] + 1)[0]
+        return torch.from_numpy(rows)[:, None].expand(self.wall.shape)
+
+    @property
+    def ground(self) -> str | None:
+        return MASKED_GROUND

@@ -1,8 +1,15 @@
-"""Saliency methods: what each is, how it is computed, how much of its map lies behind a wall."""
+"""Saliency methods: what each is, and how it is computed."""
 
 from camwall.saliency import cams, components, perturbation  # noqa: F401 - fills the register
-from camwall.saliency.explain import Engine, check_engine, explain, explain_each
-from camwall.saliency.leak import is_empty, leak
+from camwall.saliency.explain import (
+    Engine,
+    SaliencyFunction,
+    check_engine,
+    explain,
+    explain_each,
+    saliency,
+    shown,
+)
 from camwall.saliency.opticam import opticam
 from camwall.saliency.registry import METHODS, PAPER, Mechanism, Method, find, register
 from camwall.saliency.rendering import render
@@ -15,13 +22,14 @@ __all__ = [
     "Mechanism",
     "Method",
     "Pass",
+    "SaliencyFunction",
     "check_engine",
     "explain",
     "explain_each",
     "find",
-    "is_empty",
-    "leak",
     "opticam",
     "register",
     "render",
+    "saliency",
+    "shown",
 ]

@@ -135,9 +135,9 @@ def gradcam_elementwise(maps: Tensor, gradients: Tensor) -> Tensor:
 @_of_gradient(
     name="EigenGradCAM",
     weights="the first principal component of gradient times map; centring spreads it over "
-    "every position, also where gradient and map are 0",
+    "every position, as a veil where gradient and map are 0",
     mechanism=Mechanism.CENTRED,
-    sees_through=True,
+    sees_through=False,
     reference="gildenblat2021gradcam",
     package="EigenGradCAM",
 )

@@ -15,7 +15,7 @@ def corrected(raw: Tensor) -> Tensor:
 
 
 def _eigencam(shared: Pass) -> Tensor:
-    return first_component(shared.maps)
+    return shared.once("first component", lambda: first_component(shared.maps))
 
 
 _WEIGHTS = "the first principal axis of the activations over positions"

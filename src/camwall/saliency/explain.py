@@ -1,12 +1,15 @@
 """From a model, images and a method's name to saliency maps."""
 
-from collections.abc import Iterable, Sequence
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from camwall._torch import evaluating, outside_inference_mode
+from camwall._torch import evaluating, gradients_kept, outside_inference_mode
 from camwall.errors import CamwallError
 from camwall.models import WalledModel
 from camwall.saliency.package import explain_with_package
@@ -15,6 +18,9 @@ from camwall.saliency.rendering import render
 from camwall.saliency.shared import Pass, Target
 
 Engine = Literal["camwall", "grad-cam"]
+
+#: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
+SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
 
 
 def check_engine(engine: str, methods: Iterable[Method]) -> None:
@@ -31,6 +37,61 @@ def check_engine(engine: str, methods: Iterable[Method]) -> None:
             raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
         if engine == "camwall" and method.raw is None:
             raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
+
+
+@contextmanager
+def _same_draws() -> Iterator[None]:
+    """The same random numbers for every call, and the caller's own sequence goes on after it."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 - what other people's methods draw from
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+def saliency(shared: Pass, method: Method | SaliencyFunction, engine: Engine = "camwall") -> Tensor:
+    """The maps of any method on a pass's images; one that draws has the same numbers each time.
+
+    Returns
+    -------
+    tensor [N, h, w]
+        Raw maps of our engine's methods, cut at 0.
+    tensor [N, H, W]
+        What a method of the package grad-cam, or a function, gives.
+
+    Raises
+    ------
+    CamwallError
+        A function's maps are not [N, H, W].
+    """
+    if isinstance(method, Method) and engine == "camwall" and method.raw is not None:
+        return method.raw(shared).detach().clamp(min=0)
+    with _same_draws():
+        if isinstance(method, Method):
+            return explain_with_package(shared.model, shared.images, method, shared.target)
+        # Its own copies, and the model as it was: what it does to them is not for the next method.
+        with evaluating(shared.model), gradients_kept(shared.model):
+            found = method(shared.model, shared.images.clone(), shared.target.clone())
+    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+    wanted = [len(shared.images), *shared.images.shape[2:]]
+    if list(maps.shape) != wanted:
+        raise CamwallError(
+            f"{getattr(method, '__name__', type(method).__name__)} gave maps of shape "
+            f"{list(maps.shape)}; a saliency function returns {wanted}, one map at the image's "
+            "size for each image"
+        )
+    return maps
+
+
+def shown(maps: Tensor, method: Method | SaliencyFunction, engine: Engine, shared: Pass) -> Tensor:
+    """What `saliency` gives as it is shown, [N, H, W]: raw maps stretched to [0, 1] and resized."""
+    raw = isinstance(method, Method) and engine == "camwall" and method.raw is not None
+    return render(maps, shared.model.wall.shape) if raw else maps
 
 
 def explain(

@@ -24,7 +24,7 @@ def opticam_weights(shared: Pass, steps: int, rate: float) -> Tensor:
     """
     model, images = shared.model, shared.images.detach()
     pixels = model.preprocessing.denormalize(images)
-    rows = shared.read_image_rows
+    rows = shared.rows_read
     maps = shared.maps.detach().clamp(min=0)
     logits = torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device, requires_grad=True)
     adam = torch.optim.Adam([logits], lr=rate)
@@ -37,7 +37,7 @@ def opticam_weights(shared: Pass, steps: int, rate: float) -> Tensor:
             low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
             mask = (mask - low) / (high - low).where(high > low, 1.0)
             masked = model.preprocessing.normalize(pixels[:, :, :rows] * mask[:, :, :rows])
-            scores = shared.target_scores(shared.head(shared.features(masked)))
+            scores = shared.target_scores(shared.rest(shared.features(masked)))
             (logits.grad,) = torch.autograd.grad(-scores.sum(), logits)
             adam.step()
     return logits.detach().softmax(dim=1)

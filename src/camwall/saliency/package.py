@@ -25,13 +25,13 @@ class _Exposed(nn.Module):
 
     def __init__(self, model: WalledModel) -> None:
         super().__init__()
-        self.features, self.layer, self.head = model.features, nn.Identity(), model.head
+        self.model, self.layer = model, nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.features(images)
+        maps = self.model.features(images)
         if not maps.requires_grad:  # every parameter is frozen
             maps = maps.detach().requires_grad_()
-        return self.head(self.layer(maps))
+        return self.model.head(self.layer(maps))
 
 
 @contextmanager

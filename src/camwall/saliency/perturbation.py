@@ -50,9 +50,9 @@ def ablated_scores(shared: Pass, index: int) -> Tensor:
     channel v is the whole less that term; only what follows the layer runs V times. For any other
     head the ablated maps go through it in chunks.
     """
-    maps = shared.maps[index : index + 1, :, : shared.rows]
+    maps = shared.read(shared.maps[index : index + 1])
     channels, unit = maps.shape[1], int(shared.target[index])
-    layers = list(_layers(shared.head))
+    layers = list(_layers(shared.rest))
     start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
     before, rest = nn.Sequential(*layers[:start]), layers[(start or 0) + 1 :]
     cells = before(maps) if start is not None else maps
@@ -74,7 +74,7 @@ def _ablated_by_copies(shared: Pass, maps: Tensor, index: int) -> Tensor:
     for channels in torch.arange(maps.shape[1], device=maps.device).split(shared.chunk):
         copies = maps.repeat(len(channels), 1, 1, 1)
         copies[torch.arange(len(channels)), channels] = 0
-        scores.append(shared.target_scores(shared.head(copies), index))
+        scores.append(shared.target_scores(shared.rest(copies), index))
     return torch.cat(scores)
 
 
@@ -82,8 +82,11 @@ def _drops(shared: Pass) -> tuple[Tensor, Tensor]:
     """Score and drop of it by each channel's ablation: [N, 1], [N, V]."""
     with torch.set_grad_enabled(shared.differentiable):
         score = shared.target_scores(shared.scores)[:, None]
-        ablated = [ablated_scores(shared, index) for index in range(len(shared.images))]
-        return score, score - torch.stack(ablated)
+        ablated = shared.once_for_all(
+            "ablated scores",
+            lambda: torch.stack([ablated_scores(shared, i) for i in range(len(shared.images))]),
+        )
+        return score, score - ablated
 
 
 def _share(drops: Tensor, score: Tensor) -> Tensor:
@@ -118,7 +121,7 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
     The others run in chunks, so that memory does not grow with the number of channels.
     """
     image, maps = shared.images[index : index + 1], shared.maps[index].detach()
-    rows = shared.read_image_rows
+    rows = shared.rows_read
     spread = maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
     scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
 
@@ -135,11 +138,11 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
 
     if not spread.all():
         black = shared.features(torch.zeros_like(image))
-        scores[~spread] = shared.target_scores(shared.head(black), index)
+        scores[~spread] = shared.target_scores(shared.rest(black), index)
     # The head's weights are many and are read once for a whole group of chunks.
     for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * shared.chunk):
         masked = torch.cat([visible_maps(channels) for channels in group.split(shared.chunk)])
-        scores[group] = shared.target_scores(shared.head(masked), index)
+        scores[group] = shared.target_scores(shared.rest(masked), index)
     return scores
 
 

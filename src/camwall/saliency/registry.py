@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Mechanism(StrEnum):
     """How a method weighs the maps; it decides whether the method sees through walls.
 
-    Weights at each position alone do not: behind a wall the gradient they come from is 0.
+    Weights at each position do not: behind a wall the gradient they come from is 0.
     """
 
     SIGNED = "one signed weight a channel"
@@ -37,7 +37,7 @@ class Method:
         What multiplies the maps, in one sentence.
     mechanism : Mechanism
     sees_through : bool
-        Whether its map can be positive behind a wall.
+        Whether repainting what is hidden can move its raw map (`camwall.response`).
     reference : str
         Key in the book's bibliography.
     raw : Pass → tensor [N, h, w], or None

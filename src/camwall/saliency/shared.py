@@ -1,7 +1,8 @@
 """What all methods share: one pass of the trunk, one pass of the head, one gradient at the maps."""
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -67,6 +68,17 @@ def check_images(model: WalledModel, images: Tensor) -> None:
         )
 
 
+class _Head(nn.Module):
+    """A model's whole head as a layer."""
+
+    def __init__(self, model: WalledModel) -> None:
+        super().__init__()
+        self._model = [model]  # in a list, so that it is not this module's
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self._model[0].head(maps)
+
+
 class Pass:
     """One pass of a walled model over images, and what the methods take from it.
 
@@ -78,9 +90,9 @@ class Pass:
     target : int, sequence of int, tensor [N] or None
         The class to explain; None for each image's top class.
     visible_only : bool
-        Run perturbed images and ablated maps on the visible rows alone, through a fast copy of the
-        trunk. The results are equal up to rounding; the rest cannot change them. A trunk whose copy
-        does not give its own maps again runs as it is, with a warning.
+        Run perturbed images and ablated maps through what the scores depend on alone, by a fast
+        copy of the trunk. The results are equal up to rounding; the rest cannot change them. A
+        trunk whose copy does not give its own maps again runs as it is, with a warning.
     differentiable : bool
         Keep the graph, so that raw maps can be differentiated with respect to the images and the
         model's parameters.
@@ -90,7 +102,7 @@ class Pass:
     Attributes
     ----------
     maps : tensor [N, V, h, w]
-        B, with the hidden rows.
+        B, with the hidden cells.
     scores : tensor [N, classes]
     target : tensor [N]
     """
@@ -111,7 +123,8 @@ class Pass:
         images = images.clone() if images.is_inference() else images
         self.model, self.images = model, images
         self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
-        self.rows = model.read_rows if visible_only else model.wall.map_rows
+        self._own: dict[str, Tensor] = {}
+        self._shared: dict[str, Tensor] = {}
         with torch.set_grad_enabled(differentiable):
             self.maps = model.features(images)
         # Methods differentiate with respect to the maps: a leaf of their own, or, to go on from
@@ -125,10 +138,41 @@ class Pass:
             self.scores = finite(model.head(self._at.clone()))
         self.target = as_target(target, self.scores.detach())
 
+    def read(self, maps: Tensor) -> Tensor:
+        """What `rest` takes of maps [N, V, h, w]: what the head reads, where ``visible_only``."""
+        return self.model.read(maps) if self.visible_only else maps
+
     @cached_property
-    def head(self) -> nn.Sequential:
-        """The head on the rows it reads: of the visible ones where ``visible_only``."""
-        return self.model.visible_head() if self.visible_only else nn.Sequential(self.model.head)
+    def rest(self) -> nn.Sequential:
+        """The layers from what is `read` to the scores."""
+        return self.model.rest() if self.visible_only else nn.Sequential(_Head(self.model))
+
+    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """A result of this pass that several methods need."""
+        if name not in self._own:
+            self._own[name] = compute()
+        return self._own[name]
+
+    def once_for_all(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """A result that depends on what the head reads alone: the same under every repaint."""
+        if name not in self._shared:
+            self._shared[name] = compute()
+        return self._shared[name]
+
+    def repainted(self, images: Tensor) -> "Pass":
+        """The pass of ``images`` that differ from this one's in hidden pixels only.
+
+        M ⊙ B is the same tensor, so that scores, target and gradients, its functions, are taken
+        over as they are; the maps behind the wall are computed.
+        """
+        if self.differentiable:
+            raise CamwallError("a differentiable pass has no repaints")
+        self.gradients  # noqa: B018 - found once, for all repaints
+        other = copy.copy(self)
+        other.images, other._own = images, {}
+        with torch.no_grad():
+            other.maps = self.model.repainted(self.maps, images)
+        return other
 
     @cached_property
     def _fast_trunk(self) -> nn.Module | None:
@@ -147,7 +191,7 @@ class Pass:
             ):
                 # Twice, since in channels_last one image alone lies in memory as it always does.
                 twice = self.images[:1].to(full).repeat(2, 1, 1, 1)
-                own = self.model.features(twice)[:, :, : self.rows]
+                own = self.read(self.model.features(twice))
                 twice = twice.contiguous(memory_format=torch.channels_last)
                 apart = (self.model.visible_features(twice, fast) - own).abs().max()
             if apart <= rounding * own.abs().max():
@@ -155,27 +199,25 @@ class Pass:
         except Exception:  # a trunk is anybody's code
             pass
         warnings.warn(
-            "the trunk runs as it is, slowly: on its visible rows alone, or in channels_last, or "
+            "the trunk runs as it is, slowly: on what the scores see alone, or in channels_last, or "
             "with its normalisation folded, it gives other maps or fails",
             stacklevel=1,
         )
         return None
 
     @property
-    def read_image_rows(self) -> int:
+    def rows_read(self) -> int:
         """Rows of perturbed images that `features` reads; what lies below need not be made."""
-        cut = self._fast_trunk is not None and self.rows < self.model.wall.map_rows
-        return self.model.wall.row if cut else self.images.shape[2]
+        return self.images.shape[2] if self._fast_trunk is None else self.model.rows_read
 
     def features(self, images: Tensor) -> Tensor:
-        """The trunk on perturbed images: maps on the rows that the head reads.
+        """Perturbed images to what `rest` takes of their maps.
 
         Equal to the model's own up to rounding. Where there is a fast copy, at the cost of the
-        visible rows of images of at least `read_image_rows` rows; gradients then go to the images
-        alone.
+        visible part of images of at least `rows_read` rows; gradients then go to the images alone.
         """
         if self._fast_trunk is None:
-            return self.model.features(images)[:, :, : self.rows]
+            return self.read(self.model.features(images))
         images = images.contiguous(memory_format=torch.channels_last)
         return self.model.visible_features(images, self._fast_trunk)
 
@@ -187,7 +229,7 @@ class Pass:
 
     @cached_property
     def gradients(self) -> Tensor:
-        """∂(target's score)/∂B, [N, V, h, w]; exactly 0 on rows the head does not read."""
+        """∂(target's score)/∂B, [N, V, h, w]; exactly 0 on cells the head does not read."""
         with torch.enable_grad():  # the caller may have turned gradients off
             (gradients,) = torch.autograd.grad(
                 self.target_scores(self.scores).sum(),
