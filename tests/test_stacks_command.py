@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from camwall import stacks
+from camwall import Wall, stacks
 from camwall.errors import CamwallError
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "stacks.ipynb"
@@ -37,6 +37,9 @@ def test_only_what_was_given_reaches_the_builder(images, tmp_path, monkeypatch):
     wanted = {"n": 3, "hidden": "same", "row": 99}
     assert wanted.items() <= mixed.info["parameters"].items()
     assert mixed.info["seed"] == 1
+    wall = Wall.columns(224, 224, 99)
+    given = {"hidden": "same", "wall": wall.as_json(), "progress": False}
+    assert stacks.make("mix", tmp_path / "d", tmp_path / "in", 3, **given).wall == wall
 
 
 def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
@@ -66,7 +69,8 @@ def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypa
     [
         ({"builder": "mixed"}, "unknown builder 'mixed': take one of open, mix, gen"),
         ({"builder": "mix"}, "mix needs a source"),
-        ({"builder": "gen", "source": "images", "row": 3}, "the builder gen takes no row"),
+        ({"builder": "gen", "source": "images", "wall": 3}, "the builder gen takes no wall"),
+        ({"builder": "open", "wall": {"shape": [224, 224]}}, r"a wall is written as \{shape: "),
         ({"builder": "open", "pipeline": "x"}, "the builder open takes no pipeline"),
     ],
 )

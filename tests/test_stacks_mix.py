@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from camwall import data, stacks
+from camwall import Wall, data, stacks
 from camwall.errors import CamwallError
 from camwall.stacks.mixed import halves
 
@@ -42,17 +42,19 @@ def photograph(source):
     return colour(wnid, int(name[0]))
 
 
-def test_the_visible_photograph_fills_the_rows_above_the_wall_and_the_hidden_one_the_others(
-    root, tmp_path
-):
-    """To the last pixel, at any row."""
-    for row in (60, 170):
-        found = mix(tmp_path / str(row), root, n=5, row=row)
-        for path, entry in zip(found.paths, found.frame.itertuples(), strict=True):
-            image = np.asarray(Image.open(path))
-            assert image.shape == (224, 224, 3)
-            assert (image[:row] == photograph(entry.visible_source)).all()
-            assert (image[row:] == photograph(entry.hidden_source)).all()
+@pytest.mark.parametrize(
+    "wall", [60, 170, Wall.rows(224, 224, 0, 54), Wall.columns(224, 224, 0, 90)]
+)
+def test_each_photograph_fills_its_side_of_the_wall(root, tmp_path, wall):
+    """To the last pixel, wherever the wall is."""
+    found = mix(tmp_path / "o", root, n=5, wall=wall)
+    hidden = found.wall.hidden.numpy()
+    assert found.wall == Wall.of(wall, 224, 224)
+    for path, entry in zip(found.paths, found.frame.itertuples(), strict=True):
+        image = np.asarray(Image.open(path))
+        assert image.shape == (224, 224, 3)
+        assert (image[~hidden] == photograph(entry.visible_source)).all()
+        assert (image[hidden] == photograph(entry.hidden_source)).all()
 
 
 def test_a_photograph_keeps_its_proportions_and_covers_its_side(tmp_path):
@@ -61,7 +63,7 @@ def test_a_photograph_keeps_its_proportions_and_covers_its_side(tmp_path):
     disc = (x - 200) ** 2 + (y - 160) ** 2 < 40**2
     path = tmp_path / "disc.png"
     Image.fromarray(np.where(disc[..., None], 255, 0).astype(np.uint8).repeat(3, 2)).save(path)
-    image = np.asarray(halves(path, path, 150))[..., 0] > 127
+    image = np.asarray(halves(path, path, Wall.rows(224, 224, 150)))[..., 0] > 127
     for side in (image[:150], image[150:]):
         rows, columns = np.flatnonzero(side.any(axis=1)), np.flatnonzero(side.any(axis=0))
         assert abs(len(rows) - len(columns)) <= 1
@@ -109,7 +111,8 @@ def test_a_validation_folder_is_found_below_the_root(root, tmp_path):
     ("options", "message"),
     [
         ({"n": -1}, "n must be at least 1, not -1"),
-        ({"row": 300}, "the wall at row 300 leaves no room"),
+        ({"wall": 300}, "the wall at row 300 leaves no room"),
+        ({"wall": Wall.quadrant(224, 224)}, "one animal on each side of its wall"),
         ({"hidden": "none"}, "unknown variant 'none': take one of same, other, all"),
     ],
 )

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
 
-from camwall import config, data, stacks
+from camwall import Wall, config, data, stacks
 from camwall.errors import CamwallError
-from camwall.stacks import compose, cutouts
+from camwall.stacks import choices, compose, cutouts
 from camwall.stacks import texture as tx
 from camwall.stacks.scenes import SCENES
 from camwall.stacks.store import sha256
@@ -19,6 +19,13 @@ from camwall.stacks.store import sha256
 # Of the pixels when they were first painted. If they change on purpose, raise cutouts.EDITION.
 SCENES_SHA256 = "8cba1fda2366ebe466e5621271f5f14461d5fa752951cd24633f2fb90f8eb58c"
 OPEN_SHA256 = "05c4c4ba93c466a772ca7ff4b37ae377ce4ee34b341c0f4ee2bfd17a24a53e20"
+LEFT_SHA256 = "56ae53680535aa0fb1491fcc117348f7bfc6f2477de5d81e8fd2641c217c6c81"
+WALLS = {
+    "top": Wall.rows(224, 224, 0, 64),
+    "left": Wall.columns(224, 224, 0, 100),
+    "right": Wall.columns(224, 224, 160),
+    "bottom": Wall.rows(224, 224, 150),
+}
 
 # file, species, ImageNet class, scenes
 MADE_UP = [
@@ -90,16 +97,18 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one(stamps, tmp_path):
     assert len(many.head(None)) == 8
 
 
-def test_variants_share_their_visible_half_and_differ_behind_the_wall_alone(stamps, tmp_path):
-    """What makes the design paired: above the wall not one pixel differs."""
-    found = build(tmp_path / "o", stamps, n=9, row=150)
-    images = pixels(found)
+@pytest.mark.parametrize("name", WALLS)
+def test_variants_share_their_visible_half_and_differ_behind_the_wall_alone(stamps, tmp_path, name):
+    """What makes the design paired: on the visible side not one pixel differs."""
+    found = build(tmp_path / "o", stamps, n=9, wall=WALLS[name])
+    images, behind = pixels(found), WALLS[name].hidden.numpy()
+    assert (found.differing() == (images != images[np.arange(9) // 3 * 3]).any(axis=3)).all()
     for _, group in found.frame.groupby("group"):
         assert list(group["variant"]) == ["same", "other", "none"]
         for first, second in pairwise(group.index):
-            differs = (images[first] != images[second]).any(axis=(1, 2))
-            assert not differs[:150].any()
-            assert differs[150:].any()
+            differs = (images[first] != images[second]).any(axis=2)
+            assert not differs[~behind].any()
+            assert differs[behind].any()
 
 
 def test_each_class_stands_above_once_before_any_comes_again(stamps, tmp_path):
@@ -108,28 +117,71 @@ def test_each_class_stands_above_once_before_any_comes_again(stamps, tmp_path):
     assert sorted(found.labels_visible) == sorted({row[2] for row in MADE_UP if row[2]})
 
 
-def test_no_animal_crosses_the_wall(stamps, tmp_path):
-    """The boxes of the manifest lie on their side, at any row."""
-    for row in (64, 160, 176):
-        frame = build(tmp_path / str(row), stamps, n=6, row=row).frame
-        for half, low, high in (("visible", 0, row), ("hidden", row, 224)):
-            boxes = frame[f"{half}_box"].dropna().str.split(expand=True).astype(int)
-            left, top, right, bottom = (boxes[column] for column in range(4))
-            assert (top >= low).all()
-            assert (bottom <= high).all()
-            assert ((left >= 0) & (left < right) & (right <= 224) & (top < bottom)).all()
+@pytest.mark.parametrize("wall", [48, 64, 160, 176, *WALLS.values(), Wall.columns(224, 224, 176)])
+def test_no_animal_crosses_the_wall(stamps, tmp_path, wall):
+    """The boxes of the manifest lie on their side, wherever the wall is."""
+    found = build(tmp_path / "o", stamps, n=6, wall=wall)
+    boxes, hidden = found.boxes, found.wall.hidden
+    assert set(boxes["half"]) == {"visible", "hidden"}
+    assert (boxes["behind"] == (boxes["half"] == "hidden")).all()
+    for half, left, top, right, bottom in boxes[["half", "left", "top", "right", "bottom"]].values:
+        assert 0 <= left < right <= 224
+        assert 0 <= top < bottom <= 224
+        assert (hidden[top:bottom, left:right] == (half == "hidden")).all()
 
 
+@pytest.mark.parametrize("name", WALLS)
+def test_who_stands_has_ground_under_its_feet(stamps, tmp_path, monkeypatch, name):
+    """Both animals stand below the one horizon, on whichever side of the wall they are."""
+    horizons = []
+
+    def paint(rng, horizon):
+        horizons.append(horizon / 2)  # the canvas has twice the picture's rows
+        return np.full((448, 448, 3), 120.0)
+
+    for key, scene in SCENES.items():
+        monkeypatch.setitem(SCENES, key, replace(scene, paint=paint))
+    found = build(tmp_path / "o", stamps, n=12, wall=WALLS[name])
+    standing = found.boxes[(found.frame["scene"] == "meadow")[found.boxes["stack"]].to_numpy()]
+    assert len(standing) > 4
+    for stack, bottom in zip(standing["stack"], standing["bottom"], strict=True):
+        assert bottom > horizons[found.groups[stack]]
+
+
+def test_a_wall_of_rows_is_the_row(stamps, tmp_path):
+    """An int, a mask and a wall that say the same are one run, and the manifest keeps the row."""
+    first = build(tmp_path / "o", stamps, n=3, wall=150)
+    for wall in (WALLS["bottom"], WALLS["bottom"].hidden):
+        assert build(tmp_path / "o", stamps, n=3, wall=wall).info == first.info
+    assert first.info["parameters"]["row"] == 150
+    assert list(first.frame["row"]) == [150] * 3
+    assert first.wall == WALLS["bottom"]
+
+
+def test_the_manifest_gives_the_wall_back(stamps, tmp_path):
+    """Read from the folder, by its JSON; the same run again paints nothing."""
+    build(tmp_path / "o", stamps, n=3, wall=WALLS["left"])
+    found = stacks.load(tmp_path / "o")
+    assert found.wall == found.head(1).wall == WALLS["left"]
+    assert "row" not in found.frame
+    assert build(tmp_path / "o", stamps, n=3, wall=WALLS["left"]).info == found.info
+    with pytest.raises(CamwallError, match="holds the stacks of another run"):
+        build(tmp_path / "o", stamps, n=3, wall=WALLS["right"])
+
+
+@pytest.mark.parametrize("name", WALLS)
 @pytest.mark.parametrize("scene", SCENES)
-def test_painting_an_animal_changes_its_own_side_only(stamps, scene):
+def test_painting_an_animal_changes_its_own_side_only(stamps, scene, name):
     """Shadow, haze and grass included; and it does change that side."""
     ground = np.full((224, 224, 3), 120.0)
     stamp = compose.cut_out(Image.open(stamps / "fox.png"))
     rng = np.random.default_rng(0)
-    animal = compose.place(stamp, rng, (8, 149), False, 1.0, True)
-    picture = compose.paint(ground, animal, SCENES[scene], rng, (0, 150))
-    assert (picture[150:] == ground[150:]).all()
-    assert (picture[:150] != ground[:150]).any()
+    for side, behind in zip(choices.sides(WALLS[name]), (False, True), strict=True):
+        animal = compose.place(stamp, rng, side, False, 1.0, True)  # up to the wall itself
+        picture = compose.paint(ground, animal, SCENES[scene], rng, side)
+        own = (WALLS[name].hidden == behind).numpy()
+        assert (picture[~own] == ground[~own]).all()
+        assert (picture[own] != ground[own]).any()
 
 
 def test_the_same_species_is_another_photograph_where_there_is_one(stamps, tmp_path):
@@ -179,8 +231,13 @@ def test_the_manifest_describes_the_images_and_their_sources(stamps, tmp_path):
     ("options", "message"),
     [
         ({"n": 0}, "n must be at least 1, not 0"),
-        ({"row": 224}, "the wall at row 224 leaves no room"),
-        ({"row": -3}, "take a row between 48 and 176"),
+        ({"wall": 224}, "the wall at row 224 leaves no room"),
+        ({"wall": -3}, "take a row between 48 and 176"),
+        ({"wall": Wall.columns(224, 224, 0, 30)}, "take a column between 48 and 176"),
+        ({"wall": Wall.border(224, 224, 32)}, "one animal on each side .* not 24576 pixels in 4"),
+        ({"wall": Wall.patches(224, 224)}, "take a wall that hides the top, the bottom"),
+        ({"wall": Wall.rows(299, 299, 200)}, "stacks have 224×224 pixels"),
+        ({"wall": "left"}, "a wall is its first hidden row, .* not 'left'"),
         ({"hidden": "Same"}, "unknown variant 'Same': take one of same, other, none, all"),
     ],
 )
@@ -231,6 +288,8 @@ def test_stacks_of_the_real_stamps(tmp_path):
         pytest.skip("the stamps are not in the cache")
     found = stacks.open(tmp_path / "o", n=3, progress=False)
     assert found.info["pixels_sha256"] == OPEN_SHA256
+    left = stacks.open(tmp_path / "l", n=3, wall=Wall.columns(224, 224, 0, 64), progress=False)
+    assert left.info["pixels_sha256"] == LEFT_SHA256
     labels = data.stamp_labels()
     for file, expected in zip(labels["file"], labels["sha256"], strict=True):
         assert sha256(data.stamps() / file) == expected

@@ -155,7 +155,9 @@ def test_a_plain_folder_of_images_needs_no_manifest(tmp_path):
     (tmp_path / "._a.PNG").write_bytes(b"what a Mac leaves beside a file")
     for found in (stacks.from_folder(tmp_path), stacks.load(tmp_path)):
         assert [p.name for p in found.paths] == ["a.PNG", "b.jpg", "c.jpeg"]
-        assert found.labels_visible is None
+        assert found.labels_visible is found.wall is None
+        with pytest.raises(CamwallError, match=r"no two stacks in .* share a visible half"):
+            found.differing()
         assert found.images(Preprocessing()).shape == (3, 3, 224, 224)
 
 

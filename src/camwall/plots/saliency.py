@@ -11,6 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from camwall.errors import CamwallError
 from camwall.plots.style import FLAT_COLOUR, SALIENCY_CMAP, WALL_COLOUR, draw_wall, use_style
 from camwall.wall import Wall
 
@@ -68,7 +69,7 @@ def heatmap_grid(
                     bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0},
                 )
         for ax, name in zip(row, ["image", *maps], strict=True):
-            draw_wall(ax, wall.row)
+            draw_wall(ax, wall)
             ax.set(xticks=[], yticks=[])
             sns.despine(ax=ax, left=True, bottom=True)
             if i == 0:
@@ -172,26 +173,41 @@ def leak_bars(
     return figure
 
 
-def row_profile(maps: Mapping[str, Tensor], wall: Wall) -> Figure:
+def row_profile(maps: Mapping[str, Tensor], wall: Wall, visible_cells: Tensor) -> Figure:
     """Mean saliency of each image row, a line for each method, around the wall.
 
     Parameters
     ----------
     maps : method name → tensor [N, H, W] in [0, 1]
     wall : Wall
-        Its bleed rows are shaded.
+        Of rows, the lower ones hidden.
+    visible_cells : bool tensor [h, w]
+        The cells that bleed: the rows that upsampling fills in part from them are shaded.
+
+    Raises
+    ------
+    CamwallError
+        For a wall of another shape.
     """
+    if wall.row is None:
+        raise CamwallError(f"a profile by rows needs a wall that hides the lower rows, not {wall}")
     use_style()
     figure, ax = plt.subplots(figsize=(7, 3.2))
     for name, values in maps.items():
         ax.plot(values.mean(dim=(0, 2)).cpu().numpy(), label=name)
-    free = wall.row + wall.bleed_rows
-    if wall.bleed_rows:
-        ax.axvspan(wall.row, free, color=WALL_COLOUR, alpha=0.2, linewidth=0, label="bleed rows")
+    bleeding = int(wall.bleed(visible_cells).any(dim=1).sum())
+    if bleeding:
+        ax.axvspan(
+            wall.row - 0.5,
+            wall.row + bleeding - 0.5,
+            color=WALL_COLOUR,
+            alpha=0.2,
+            linewidth=0,
+            label="bleed rows",
+        )
     ax.axvline(wall.row - 0.5, color=WALL_COLOUR, linestyle=(0, (4, 1.5)), label="wall")
-    ax.set(
-        xlabel="image row", ylabel="mean saliency", xlim=(0, wall.image_rows - 1), ylim=(0, None)
-    )
+    last = wall.shape[0] - 1
+    ax.set(xlabel="image row", ylabel="mean saliency", xlim=(0, last), ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 

@@ -11,41 +11,42 @@ from PIL import Image
 
 from camwall.plots.style import draw_wall, use_style
 from camwall.stacks import Stacks
+from camwall.wall import Wall
 
 
 def contact_sheet(
-    stacks: Stacks,
-    *,
+    *sets: Stacks,
     columns: int = 6,
-    row: int | None = None,
+    wall: int | Wall | None = None,
     captions: Sequence[str] | None = None,
 ) -> Figure:
-    """All stacks side by side, the wall drawn across each.
+    """Stacks side by side, the wall drawn across each.
 
     Parameters
     ----------
-    stacks
-        As many as fit a figure.
+    *sets
+        Stacks, or several sets of them one after another: as many as fit a figure.
     columns
         Images in a line.
-    row
-        Where the wall is; by default the manifest's column ``row``, and none is drawn without it.
+    wall
+        Where the wall is; by default each set's own, and none is drawn without it.
     captions
-        A line under each; by default the animals above and below, where the manifest names them.
+        What stands under each; by default the visible and the hidden animal, where the manifest
+        names them.
     """
     use_style()
-    lines = -(-len(stacks) // columns)
+    shown = [(stacks, number) for stacks in sets for number in range(len(stacks))]
+    lines = -(-len(shown) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(1.2 * columns, 1.5 * lines), squeeze=False)
-    rows = stacks.frame["row"] if "row" in stacks.frame else pd.Series([None] * len(stacks))
     for ax in axes.flat:
         ax.axis("off")
-    for number, (ax, path) in enumerate(zip(axes.flat, stacks.paths, strict=False)):
-        with Image.open(path) as image:
+    for position, (ax, (stacks, number)) in enumerate(zip(axes.flat, shown, strict=False)):
+        with Image.open(stacks.paths[number]) as image:
             ax.imshow(np.asarray(image.convert("RGB")))
-        wall = rows.iloc[number] if row is None else row
-        if wall is not None:
-            draw_wall(ax, wall)
-        text = _caption(stacks.frame.iloc[number]) if captions is None else captions[number]
+        its_wall = stacks.wall if wall is None else wall
+        if its_wall is not None:
+            draw_wall(ax, its_wall)
+        text = _caption(stacks.frame.iloc[number]) if captions is None else captions[position]
         ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
     return figure
 

@@ -1,4 +1,4 @@
-"""Stacks: images with one animal above the wall and one behind it, and how to build them."""
+"""Stacks: images with one animal on each side of a wall, and how to build them."""
 
 from camwall.stacks.command import make
 from camwall.stacks.cutouts import open

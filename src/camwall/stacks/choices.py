@@ -2,11 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from camwall.errors import CamwallError
 from camwall.stacks.store import SIDE
+from camwall.wall import Wall
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom as in Pillow: the last two are exclusive."""
 
 
 def check_count(n: int) -> None:
@@ -15,13 +21,55 @@ def check_count(n: int) -> None:
         raise CamwallError(f"n must be at least 1, not {n}.")
 
 
-def check_row(row: int, least: int) -> None:
-    """Refuse a wall that leaves fewer than ``least`` rows on one side of the image."""
-    if not least <= row <= SIDE - least:
+def check_wall(wall: int | Tensor | Wall, least: int) -> Wall:
+    """The wall that was asked for, if it leaves each animal a side of its own.
+
+    Raises
+    ------
+    CamwallError
+        A wall of another size or of more than two sides, or fewer than ``least`` rows or columns
+        on one side of it.
+    """
+    if isinstance(wall, int) and not isinstance(wall, bool):
+        _check_room("row", wall, least)
+    elif isinstance(wall, Tensor):
+        wall = Wall(wall)
+    if isinstance(wall, Wall) and wall.shape != (SIDE, SIDE):
+        raise CamwallError(f"stacks have {SIDE}×{SIDE} pixels, and the wall is for {wall.shape}.")
+    wall = Wall.of(wall, SIDE, SIDE)
+    axis, at, _ = _cut(wall)
+    _check_room(("row", "column")[axis], at, least)
+    return wall
+
+
+def _cut(wall: Wall) -> tuple[int, int, bool]:
+    if wall.cut is None:
         raise CamwallError(
-            f"the wall at row {row} leaves no room for two animals in an image of {SIDE} rows: "
-            f"take a row between {least} and {SIDE - least}."
+            "a stack has one animal on each side of its wall: take a wall that hides the top, the "
+            f"bottom, the left or the right of the image, not {wall}."
         )
+    return wall.cut
+
+
+def _check_room(line: str, at: int, least: int) -> None:
+    if not least <= at <= SIDE - least:
+        raise CamwallError(
+            f"the wall at {line} {at} leaves no room for two animals in an image of {SIDE} "
+            f"{line}s: take a {line} between {least} and {SIDE - least}."
+        )
+
+
+def sides(wall: Wall) -> tuple[Box, Box]:
+    """The visible and the hidden side of a wall that has two."""
+    axis, at, hidden_last = _cut(wall)
+    first = (0, 0, SIDE, at) if axis == 0 else (0, 0, at, SIDE)
+    last = (0, at, SIDE, SIDE) if axis == 0 else (at, 0, SIDE, SIDE)
+    return (first, last) if hidden_last else (last, first)
+
+
+def describe_wall(wall: Wall) -> dict[str, Any]:
+    """What a builder's parameters say of the wall: its ``row`` where it has one, else its JSON."""
+    return {"wall": wall.as_json()} if wall.row is None else {"row": wall.row}
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:

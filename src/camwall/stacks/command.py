@@ -1,9 +1,11 @@
 """One entry for the three builders, for the notebook and the command line."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from camwall import config
 from camwall.errors import CamwallError
@@ -13,6 +15,7 @@ from camwall.stacks.generated import gen, prompts
 from camwall.stacks.generator import generate
 from camwall.stacks.mixed import mix
 from camwall.stacks.store import Stacks
+from camwall.wall import Wall
 
 _BUILDERS: dict[str, tuple[Callable[..., Stacks], str]] = {
     "open": (open_, "stamps"),
@@ -29,7 +32,7 @@ def make(
     n: int | None = None,
     seed: int | None = None,
     hidden: str | None = None,
-    row: int | None = None,
+    wall: int | Tensor | Wall | Mapping[str, Any] | None = None,
     pipeline: str | None = None,
     progress: bool = True,
 ) -> Stacks:
@@ -44,8 +47,8 @@ def make(
     source
         For open the folder of stamps, for mix the ImageNet-style folder, for gen the folder of
         generated images.
-    n, seed, hidden, row
-        As the builder takes them.
+    n, seed, hidden, wall
+        As the builder takes them; a wall also as ``Wall.as_json`` writes it, for ``papermill -y``.
     pipeline
         For gen: first generate images in ``source`` with this pipeline of diffusers, from
         :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``; in quick mode beside it.
@@ -67,7 +70,15 @@ def make(
     function, name_of_source = _BUILDERS[builder]
     if source is None and builder != "open":
         raise CamwallError(f"{builder} needs a source: the folder of images to build from.")
-    asked = {"n": n, "seed": seed, "hidden": hidden, "row": row, "pipeline": pipeline}
+    if isinstance(wall, Mapping):
+        try:
+            wall = Wall.from_json(dict(wall))
+        except (KeyError, TypeError, ValueError):
+            raise CamwallError(
+                "a wall is written as {shape: [H, W], hidden: [[top, left, bottom, right], …]}, "
+                f"not {wall}."
+            ) from None
+    asked = {"n": n, "seed": seed, "hidden": hidden, "wall": wall, "pipeline": pipeline}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if builder == "gen" and pipeline is not None and source is not None:
         wanted = _shrunk(

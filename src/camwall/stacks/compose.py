@@ -6,12 +6,13 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from camwall.stacks import texture as tx
+from camwall.stacks.choices import Box
 from camwall.stacks.scenes import Scene
 from camwall.stacks.store import SIDE
 from camwall.stacks.texture import Array, Random
 
 _LARGEST_ZOOM = 1.6  # stamps are about 200 pixels wide; a larger one would look soft
-_WIDEST = 0.88 * SIDE
+_WIDEST = 0.88  # of the room's width
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,12 @@ class Placed:
     picture, alpha
         Colours [224, 224, 3] in 0..255 and opacity [224, 224] in [0, 1].
     box
-        Left, top, right, bottom as in Pillow: the last two are exclusive.
+        The pixels it takes.
     """
 
     picture: Array
     alpha: Array
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 def cut_out(stamp: Image.Image) -> Image.Image:
@@ -41,9 +42,9 @@ def cut_out(stamp: Image.Image) -> Image.Image:
 
 
 def place(
-    stamp: Image.Image, rng: Random, rows: tuple[int, int], mirror: bool, size: float, stands: bool
+    stamp: Image.Image, rng: Random, room: Box, mirror: bool, size: float, stands: bool
 ) -> Placed:
-    """Scale an animal to fit between two rows and put it there.
+    """Scale an animal to fit a room and put it there.
 
     Parameters
     ----------
@@ -51,23 +52,25 @@ def place(
         A cut-out from :func:`cut_out`.
     rng
         Draws the column and, for one that does not stand, the height.
-    rows
-        The first row it may use and the first it may not.
+    room
+        The pixels it may take.
     mirror
         Let it face the other way.
     size
         Its size as a share of the largest that fits.
     stands
-        Whether its lowest row is the last of ``rows``.
+        Whether its lowest row is the last of the room.
     """
-    room = rows[1] - rows[0]
-    scale = size * min(room / stamp.height, _WIDEST / stamp.width, _LARGEST_ZOOM / size)
+    columns, rows = room[2] - room[0], room[3] - room[1]
+    widest = _WIDEST * columns
+    scale = size * min(rows / stamp.height, widest / stamp.width, _LARGEST_ZOOM / size)
     width, height = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
     image = ImageOps.mirror(stamp) if mirror else stamp
     # RGBa is premultiplied: the colour of transparent pixels does not bleed in.
     image = image.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
-    left = round((0.5 + rng.uniform(-0.42, 0.42)) * (SIDE - width))
-    top = rows[1] - height if stands else rows[0] + round(rng.uniform(0, 1) * (room - height))
+    left = room[0] + round((0.5 + rng.uniform(-0.42, 0.42)) * (columns - width))
+    free = rows - height
+    top = room[1] + (free if stands else round(rng.uniform(0, 1) * free))
     canvas = Image.new("RGBA", (SIDE, SIDE))
     canvas.paste(image, (left, top))
     values = tx.to_array(canvas)
@@ -75,7 +78,7 @@ def place(
     return Placed(values[..., :3], values[..., 3] / 255.0, box)
 
 
-def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: tuple[int, int]) -> Array:
+def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: Box) -> Array:
     """The scene with the animal in it: in the scene's light, with a shadow and grass at its feet.
 
     Parameters
@@ -89,14 +92,15 @@ def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: tuple[
     rng
         Draws the blades of grass.
     side
-        First row and first row beyond of the animal's side of the wall; no other row changes.
+        The animal's side of the wall; no other pixel changes.
     """
     dark = _shadow(animal, scene.contact)[..., None]
     picture = tx.mix(ground * (1.0 - dark), _lit(ground, animal, scene), _opacity(animal, scene))
     if scene.blades and scene.contact == "stands":
         picture = _behind_grass(picture, animal, scene, rng)
     result = ground.copy()
-    result[side[0] : side[1]] = picture[side[0] : side[1]]
+    left, top, right, bottom = side
+    result[top:bottom, left:right] = picture[top:bottom, left:right]
     return result
 
 

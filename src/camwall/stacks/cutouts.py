@@ -9,16 +9,18 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 from PIL import Image
+from torch import Tensor
 
 from camwall import data
 from camwall.errors import CamwallError
 from camwall.images import read_image
 from camwall.stacks import choices, compose, store
 from camwall.stacks import texture as tx
-from camwall.stacks.choices import least_used
+from camwall.stacks.choices import Box, least_used
 from camwall.stacks.scenes import SCENES
 from camwall.stacks.store import SIDE, Painted, Row, Stacks
 from camwall.stacks.texture import Random
+from camwall.wall import Wall
 
 VARIANTS = ("same", "other", "none")
 """What stands behind the wall: the same species, another one, nothing."""
@@ -26,7 +28,7 @@ VARIANTS = ("same", "other", "none")
 EDITION = 1
 """Raised whenever the same seed gives other pixels than before."""
 
-_LEAST_ROWS = 48  # on each side of the wall, for an animal to be recognisable
+_LEAST = 48  # rows or columns on each side of the wall, for an animal to be recognisable
 
 
 def open(
@@ -34,14 +36,14 @@ def open(
     n: int = 100,
     seed: int = 0,
     hidden: str = "all",
-    row: int = 160,
+    wall: int | Tensor | Wall = 160,
     stamps: str | Path | None = None,
     progress: bool = True,
 ) -> Stacks:
     """Build STACK-OPEN: photographs of two animals in one place, one behind the wall.
 
     Each visible half comes in every variant asked for (a paired design): a model that is blind to
-    the hidden rows gives them the same scores, bit for bit, and their saliency maps differ by what
+    the hidden side gives them the same scores, bit for bit, and their saliency maps differ by what
     stands behind the wall alone. Visible animals are drawn class by class, each class once before
     any comes again. The first stacks of a larger set are those of a smaller one.
 
@@ -57,8 +59,9 @@ def open(
         ``"same"``: another photograph of the visible species, or the same one mirrored and scaled;
         ``"other"``: another species, of another class, that could stand there; ``"none"``; or
         ``"all"``, the three in turn.
-    row
-        First hidden row of the 224.
+    wall
+        First hidden row of the 224, or a wall that hides the top, the bottom, the left or the right
+        of the image. Side by side, the animals stand on one ground under one horizon.
     stamps
         Folder of the stamps; by default :func:`camwall.data.stamps` fetches them.
     progress
@@ -71,13 +74,13 @@ def open(
     Raises
     ------
     CamwallError
-        If a parameter is out of range, a stamp is missing or is not the picture that was labelled,
-        or the folder holds something else.
+        If a parameter is out of range, the wall is of another shape, a stamp is missing or is not
+        the picture that was labelled, or the folder holds something else.
     DataUnavailable
         If the stamps cannot be had.
     """
     choices.check_count(n)
-    choices.check_row(row, _LEAST_ROWS)
+    wall = choices.check_wall(wall, _LEAST)
     choices.check_choice("variant", hidden, (*VARIANTS, "all"))
     variants = VARIANTS if hidden == "all" else (hidden,)
 
@@ -85,12 +88,12 @@ def open(
         source = data.stamps() if stamps is None else Path(stamps)
         labels = cast(list[Label], data.stamp_labels().to_dict("records"))
         for index, group in enumerate(_plan(labels, -(-n // len(variants)), seed)):
-            painter = _Painter(source, labels, group, row, (seed, 1, index))
+            painter = _Painter(source, labels, group, wall, (seed, 1, index))
             for variant in variants[: n - index * len(variants)]:
                 image, entry = painter.stack(variant)
                 yield image, {"variant": variant, "group": index, **entry}
 
-    parameters = {"n": n, "hidden": hidden, "row": row, "edition": EDITION}
+    parameters = {"n": n, "hidden": hidden, **choices.describe_wall(wall), "edition": EDITION}
     return store.build(folder, "open", parameters, seed, stacks, n, progress)
 
 
@@ -147,6 +150,18 @@ def _who_else(labels: list[Label], visible: int, scene: str) -> tuple[list[int],
     return twins or kin, strangers
 
 
+def _room(side: Box) -> Box:
+    """Where on its side of the wall an animal may be."""
+    left, top, right, bottom = side
+    return (
+        left + 6 * (left > 0),
+        top + (4 if top else 8),
+        right - 6 * (right < SIDE),
+        # The rows above a wall that stay free take the shadow and the grass at the feet.
+        bottom - (7 if bottom == SIDE else 11),
+    )
+
+
 class _Painter:
     """Paints the stacks of one group: the visible half once, a hidden half for each variant.
 
@@ -159,8 +174,8 @@ class _Painter:
         The folder of stamps and what they show.
     group
         Who stands where.
-    row
-        First hidden row.
+    wall
+        It has two sides.
     seed
         The group's own.
     """
@@ -170,21 +185,23 @@ class _Painter:
         source: Path,
         labels: list[Label],
         group: _Group,
-        row: int,
+        wall: Wall,
         seed: tuple[int, ...],
     ) -> None:
-        self.source, self.labels, self.group, self.row, self.seed = source, labels, group, row, seed
-        self.scene = SCENES[group.scene]
+        self.source, self.labels, self.group, self.seed = source, labels, group, seed
+        self.row, self.scene = wall.row, SCENES[group.scene]
+        self.sides = choices.sides(wall)
+        # Each animal that stands has ground under its feet: the horizon is the upper one's.
+        self.upper = min(bottom for _, _, _, bottom in self.sides)
         rng = self._stream("scene")
-        horizon = 2.0 * row * rng.uniform(0.3, 0.5)
+        horizon = 2.0 * self.upper * rng.uniform(0.3, 0.5)
         canvas = tx.to_image(self.scene.paint(rng, horizon))
         ground = tx.to_array(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
         rng = self._stream("visible")
         self.mirrored = bool(rng.integers(2))
-        # The rows above the wall that stay free take the shadow and the grass at the feet.
-        rows, size = (8, row - 11), rng.uniform(0.82, 1.0)
+        size = rng.uniform(0.82, 1.0)
         self.ground, self.shown = self._put(
-            ground, group.visible, rows, (0, row), self.mirrored, size, rng
+            ground, group.visible, self.sides[0], self.mirrored, size, rng
         )
 
     def _stream(self, part: str) -> Random:
@@ -195,12 +212,11 @@ class _Painter:
         self,
         ground: tx.Array,
         index: int,
-        rows: tuple[int, int],
-        side: tuple[int, int],
+        side: Box,
         mirror: bool,
         size: float,
         rng: Random,
-    ) -> tuple[tx.Array, tuple[int, int, int, int]]:
+    ) -> tuple[tx.Array, Box]:
         """Paint the animal of a label row into its side of the wall; give picture and box."""
         path = self.source / self.labels[index]["file"]
         stamp = read_image(path)
@@ -210,7 +226,10 @@ class _Painter:
                 "release 2022-06-04, as camwall.data.stamps fetches them."
             )
         stands = self.scene.contact == "stands"
-        animal = compose.place(compose.cut_out(stamp), rng, rows, mirror, size, stands)
+        room = _room(side)
+        if stands and self.upper == SIDE:  # side by side, not all at the picture's lower edge
+            room = (*room[:3], round(SIDE * rng.uniform(0.75, 0.94)))
+        animal = compose.place(compose.cut_out(stamp), rng, room, mirror, size, stands)
         return compose.paint(ground, animal, self.scene, rng, side), animal.box
 
     def stack(self, variant: str) -> Painted:
@@ -221,17 +240,17 @@ class _Painter:
             rng = self._stream(variant)
             # The same photograph on both sides must not face the same way.
             mirror = not self.mirrored if hidden == self.group.visible else bool(rng.integers(2))
-            rows, side = (self.row + 4, SIDE - 7), (self.row, SIDE)
             size = rng.uniform(0.9, 1.0)
-            picture, box = self._put(picture, hidden, rows, side, mirror, size, rng)
-        row: Row = {"row": self.row, "scene": self.group.scene}
+            picture, box = self._put(picture, hidden, self.sides[1], mirror, size, rng)
+        entry: Row = {} if self.row is None else {"row": self.row}
+        entry["scene"] = self.group.scene
         for half, index, place in (
             ("visible", self.group.visible, self.shown),
             ("hidden", hidden, box),
         ):
             shows: Label = {} if index is None else self.labels[index]
             imagenet = shows.get("imagenet")
-            row |= store.describe(
+            entry |= store.describe(
                 half,
                 None if pd.isna(imagenet) else int(imagenet),
                 shows.get("file"),
@@ -239,4 +258,4 @@ class _Painter:
                 species=shows.get("species"),
                 box=None if place is None else " ".join(map(str, place)),
             )
-        return compose.grain(picture, self._stream("grain")), row
+        return compose.grain(picture, self._stream("grain")), entry

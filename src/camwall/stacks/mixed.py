@@ -1,4 +1,4 @@
-"""STACK-MIX: two photographs of an ImageNet-style folder, one above the wall and one below."""
+"""STACK-MIX: two photographs of an ImageNet-style folder, one on each side of the wall."""
 
 import hashlib
 from collections import Counter
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from camwall import data
 from camwall.errors import CamwallError
 from camwall.images import is_image, read_image
 from camwall.stacks import choices, store
 from camwall.stacks.store import SIDE, Painted, Row, Stacks
+from camwall.wall import Wall
 
 VARIANTS = ("same", "other")
 """What stands behind the wall: an animal of the same class, or of another."""
@@ -20,7 +22,7 @@ VARIANTS = ("same", "other")
 EDITION = 1
 """Raised whenever the same seed gives other pixels than before."""
 
-_LEAST_ROWS = 16
+_LEAST = 16  # rows or columns on each side of the wall
 # Where the kept rows lie in what the crop leaves over; animals hold their heads above the middle.
 _HEIGHT = 0.4
 
@@ -34,16 +36,17 @@ def mix(
     n: int = 100,
     seed: int = 0,
     hidden: str = "other",
-    row: int = 170,
+    wall: int | Tensor | Wall = 170,
     progress: bool = True,
 ) -> Stacks:
     """Build STACK-MIX from any ImageNet-style folder, in the manner of CutMix (Yun et al. 2019).
 
     CutMix puts a rectangle of one photograph in place of the same rectangle of another. Here the
-    rectangle is all that lies below the wall. Cut from where it is, it would show the ground under
-    the hidden animal, and the visible animal would lose its legs to it; so each photograph is
-    first scaled to cover its own side of the wall, keeping its proportions, and cropped to it (at
-    mid-width, and a little above mid-height). Every pixel comes from a photograph.
+    rectangle is all that lies behind the wall. Cut from where it is, a band at the bottom would
+    show the ground under the hidden animal, and the visible animal would lose its legs to it; so
+    each photograph is first scaled to cover its own side of the wall, keeping its proportions, and
+    cropped to it (at mid-width, and a little above mid-height). Every pixel comes from a
+    photograph.
 
     Parameters
     ----------
@@ -59,8 +62,9 @@ def mix(
     hidden
         ``"same"``: another photograph of the same class; ``"other"``: one of another class;
         ``"all"``: each visible half with the one, then with the other.
-    row
-        First hidden row of the 224; 170 is the paper's VGG16.
+    wall
+        First hidden row of the 224, or a wall that hides one side of the image; 170 is the paper's
+        VGG16.
     progress
         Show a bar on stderr.
 
@@ -80,7 +84,7 @@ def mix(
     published; its 100 images are read by :func:`camwall.stacks.from_folder`.
     """
     choices.check_count(n)
-    choices.check_row(row, _LEAST_ROWS)
+    wall = choices.check_wall(wall, _LEAST)
     choices.check_choice("variant", hidden, (*VARIANTS, "all"))
     root, variants = Path(root), VARIANTS if hidden == "all" else (hidden,)
     classes = animal_classes(root)
@@ -89,7 +93,7 @@ def mix(
     parameters = {
         "n": n,
         "hidden": hidden,
-        "row": row,
+        **choices.describe_wall(wall),
         "edition": EDITION,
         "source": root.resolve().name,
         "source_files": hashlib.sha256(names.encode()).hexdigest(),
@@ -101,15 +105,17 @@ def mix(
             for variant in variants[: n - index * len(variants)]:
                 rng = np.random.default_rng([seed, 1, index, VARIANTS.index(variant)])
                 below, hidden_label = _below(rng, variant, classes, label, visible, hid)
-                row_entry: Row = {"variant": variant, "group": index, "row": row}
+                entry: Row = {"variant": variant, "group": index}
+                if wall.row is not None:
+                    entry["row"] = wall.row
                 for half, imagenet, path in (
                     ("visible", label, visible),
                     ("hidden", hidden_label, below),
                 ):
-                    row_entry |= store.describe(
+                    entry |= store.describe(
                         half, imagenet, path.relative_to(root).as_posix(), store.sha256(path)
                     )
-                yield halves(visible, below, row), row_entry
+                yield halves(visible, below, wall), entry
 
     return store.build(folder, "mix", parameters, seed, stacks, n, progress)
 
@@ -151,7 +157,7 @@ def animal_classes(root: str | Path) -> Classes:
 
 
 def _usable(classes: Classes, variants: tuple[str, ...], root: Path) -> Classes:
-    """The classes that can stand above the wall: those with a partner for each variant."""
+    """The classes that can be visible: those with a partner for each variant."""
     if "other" in variants and len(classes) < 2:
         raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
     least = 2 if "same" in variants else 1
@@ -165,7 +171,7 @@ def _usable(classes: Classes, variants: tuple[str, ...], root: Path) -> Classes:
 
 
 def _visible(classes: Classes, number: int, seed: int) -> Iterator[tuple[int, Path]]:
-    """Classes and photographs above the wall: each class once before any comes again."""
+    """Classes and photographs for the visible side: each class once before any comes again."""
     rng = np.random.default_rng([seed, 0])
     given = 0
     while True:
@@ -192,17 +198,14 @@ def _below(
     return files[int(rng.integers(len(files)))], label
 
 
-def halves(visible: str | Path, hidden: str | Path, row: int) -> Image.Image:
-    """One photograph in the rows above ``row``, the other in those from ``row`` on."""
+def halves(visible: str | Path, hidden: str | Path, wall: Wall) -> Image.Image:
+    """One photograph on the visible side of a wall that has two sides, the other behind it."""
     image = Image.new("RGB", (SIDE, SIDE))
-    image.paste(_cover(visible, row), (0, 0))
-    image.paste(_cover(hidden, SIDE - row), (0, row))
+    for path, (left, top, right, bottom) in zip(
+        (visible, hidden), choices.sides(wall), strict=True
+    ):
+        photograph = read_image(path).convert("RGB")
+        size = right - left, bottom - top
+        fitted = ImageOps.fit(photograph, size, Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT))
+        image.paste(fitted, (left, top))
     return image
-
-
-def _cover(path: str | Path, rows: int) -> Image.Image:
-    """The photograph scaled to cover 224 columns and ``rows`` rows, and cropped to them."""
-    photograph = read_image(path).convert("RGB")
-    return ImageOps.fit(
-        photograph, (SIDE, rows), Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT)
-    )

@@ -8,15 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
 from camwall import data, runs
 from camwall.errors import CamwallError
-from camwall.images import SUFFIXES, is_image
+from camwall.images import SUFFIXES, is_image, read_image
+from camwall.wall import Wall
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from camwall.models.preprocessing import Preprocessing
@@ -68,6 +71,15 @@ class Stacks:
         """Which stacks share a visible half, by number; None where no two were made to."""
         return self.frame["group"].tolist() if "group" in self.frame else None
 
+    @property
+    def wall(self) -> Wall | None:
+        """The wall that the stacks were built for; None where the manifest does not say."""
+        parameters = self.info.get("parameters", {})
+        if "wall" in parameters:
+            return Wall.from_json(parameters["wall"])
+        rows = {int(row) for row in self.frame.get("row", [])}
+        return Wall.rows(SIDE, SIDE, rows.pop()) if len(rows) == 1 else None
+
     def _labels(self, column: str) -> list[int | None]:
         if column not in self.frame:
             return [None] * len(self)
@@ -78,9 +90,12 @@ class Stacks:
         """Where the animals are: one row an animal, where the manifest gives boxes (STACK-OPEN).
 
         ``stack``, ``half``, then ``left``, ``top``, ``right``, ``bottom`` in pixels, the last two
-        exclusive, and ``share``, the part of its side of the wall that the box takes.
+        exclusive, ``share``, the part of its side of the wall that the box takes, and ``behind``,
+        the part of the box that lies behind the wall: 0 for the visible animal, 1 for the hidden
+        one.
         """
-        parts = []
+        parts, wall = [], self.wall
+        hidden = np.zeros((SIDE, SIDE), bool) if wall is None else wall.hidden.numpy()
         for half in ("visible", "hidden"):
             boxes = self.frame.get(f"{half}_box", pd.Series(dtype=str)).dropna()
             sides = pd.DataFrame(
@@ -88,12 +103,32 @@ class Stacks:
                 columns=["left", "top", "right", "bottom"],
             )
             area = (sides["right"] - sides["left"]) * (sides["bottom"] - sides["top"])
-            row = self.frame.loc[boxes.index, "row"].to_numpy()
-            sides["share"] = area / (SIDE * (row if half == "visible" else SIDE - row))
+            sides["share"] = area / int((hidden if half == "hidden" else ~hidden).sum())
+            sides["behind"] = [
+                float(hidden[top:bottom, left:right].mean())
+                for left, top, right, bottom, _ in sides.itertuples(index=False)
+            ]
             sides.insert(0, "half", half)
             sides.insert(0, "stack", boxes.index)
             parts.append(sides)
         return pd.concat(parts, ignore_index=True)
+
+    def differing(self) -> "NDArray[np.bool_]":
+        """Which pixels differ from those of the first stack of the same group: [N, H, W].
+
+        Raises
+        ------
+        CamwallError
+            If no two of the stacks were made to share a visible half.
+        """
+        if self.groups is None:
+            raise CamwallError(f"no two stacks in {self.folder} were made to share a visible half.")
+        firsts: dict[int, NDArray[np.uint8]] = {}
+        found = []
+        for path, group in zip(self.paths, self.groups, strict=True):
+            pixels = np.asarray(read_image(path))
+            found.append((pixels != firsts.setdefault(group, pixels)).any(axis=-1))
+        return np.stack(found)
 
     def head(self, n: int | None) -> "Stacks":
         """The first ``n`` stacks; all for None.
