@@ -108,7 +108,7 @@ def collect_runs(
     return frame
 
 
-def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def paired_leaks(leaks: pd.DataFrame, *, level: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How much more of each method's map lies behind the wall for the baseline, seed by seed.
 
     Networks of one seed start from the same weights and meet the same images in the same order.
@@ -117,6 +117,8 @@ def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     ----------
     leaks : DataFrame
         ``leaks.csv`` of `collect_runs`.
+    level : float
+        Of the intervals, in (0, 1).
 
     Returns
     -------
@@ -124,7 +126,7 @@ def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         Baseline less masked, in [-1, 1], and its standard error over the stacks, the two networks'
         taken as independent.
     means : DataFrame, indexed by method
-        ``mean`` over the seeds, its ``error``, the 95 % interval ``low`` to ``high`` by Student's t
+        ``mean`` over the seeds, its ``error``, the interval ``low`` to ``high`` by Student's t
         distribution, and ``apart``: whether the interval leaves out 0.
 
     Raises
@@ -139,10 +141,11 @@ def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         .reindex(columns=pd.MultiIndex.from_product([["mean", "squared"], ["baseline", "masked"]]))
         .dropna()
     )
+    mean, variance = by_network["mean"], by_network["squared"]
     each = pd.DataFrame(
         {
-            "difference": by_network["mean", "baseline"] - by_network["mean", "masked"],
-            "error": np.sqrt(by_network["squared"].sum(axis=1)),
+            "difference": mean["baseline"] - mean["masked"],
+            "error": np.sqrt(variance["baseline"] + variance["masked"]),
         }
     ).reset_index()
     seeds = each.groupby("method")["seed"].nunique()
@@ -151,8 +154,24 @@ def paired_leaks(leaks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     order = [method for method in dict.fromkeys(leaks["method"]) if method in seeds]
     grouped = each.groupby("method")["difference"]
     means = pd.DataFrame({"mean": grouped.mean(), "error": grouped.sem()}).loc[order]
-    half = stats.t.ppf(0.975, seeds[order] - 1) * means["error"]
+    half = stats.t.ppf((1 + level) / 2, seeds[order] - 1) * means["error"]
     means = means.assign(low=means["mean"] - half, high=means["mean"] + half)
     means["apart"] = (means["low"] > 0) | (means["high"] < 0)
     each["method"] = pd.Categorical(each["method"], order)
     return each.sort_values(["method", "seed"], ignore_index=True), means
+
+
+def percent(values: pd.Series, digits: int = 1) -> str:
+    """The mean of fractions and its standard error, as ``12.3 ± 0.4``, in %."""
+    found = values.to_numpy(float)
+    return _percent(found.mean(), found.std(ddof=1) / np.sqrt(len(found)), digits)
+
+
+def share(value: float, count: int, digits: int = 1) -> str:
+    """A share of ``count`` independent cases and its standard error, as `percent` has them."""
+    return _percent(value, np.sqrt(value * (1 - value) / count), digits)
+
+
+def _percent(value: float, error: float, digits: int) -> str:
+    found = f"{100 * value:.{digits}f} ± {100 * error:.{digits}f}"
+    return found.replace("-", "\N{MINUS SIGN}")

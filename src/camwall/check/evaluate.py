@@ -53,7 +53,7 @@ def evaluate(
     Warns
     -----
     UserWarning
-        If the stacks were made for a wall at another row than the model's.
+        If the stacks were made for another wall than the model's.
 
     Returns
     -------
@@ -70,11 +70,11 @@ def evaluate(
     ).to(state.device)
     chosen = stacks.load(images).head(limit)
     certificate = certify(model, model.preprocessing.load(chosen.paths[:2]).to(state.device))
-    rows = set(chosen.frame.get("row", [])) - {model.wall.row}
-    if rows and state.is_main_process:
+    made_for = chosen.wall
+    if made_for is not None and made_for != model.wall and state.is_main_process:
         warnings.warn(
-            f"the stacks in {images} were put together at row {min(rows)}, the model's wall is at "
-            f"row {model.wall.row}: part of an animal lies on the other side",
+            f"the stacks in {images} were put together for a wall that hides {made_for}, the "
+            f"model's hides {model.wall}: part of an animal lies on the other side",
             stacklevel=2,
         )
     if state.is_main_process:

@@ -56,8 +56,15 @@ def bootstrap(
     groups : array [N], optional
         Images that share a visible half do not vary independently: whole groups are drawn.
     resamples, seed : int
+
+    Returns
+    -------
+    (float, float)
+        NaN for fewer than two groups, which tell nothing of others.
     """
     members = np.arange(len(values)) if groups is None else groups
+    if len(np.unique(members)) < 2:
+        return float("nan"), float("nan")
     sums = pd.Series(values).groupby(members).agg(["sum", "size"]).to_numpy()
     rng = np.random.default_rng(seed)
     block = max(1, 2**20 // len(sums))  # resamples at a time, so that memory stays flat
@@ -109,8 +116,8 @@ class Report:
         leak over images (over groups, where images share a visible half); ``clear``, the mean with
         the bleed left out; ``empty``, the number of images whose map is zero everywhere, which
         count in none of these; ``images``, the number in all; ``response``, the mean over the same
-        images, with its interval ``response_low`` to ``response_high``, and ``moved``, the number
-        of images whose map any repaint moved; ``verdict``, see `VERDICTS`.
+        images, with its interval ``response_low`` to ``response_high``; ``moved``, the number of
+        images whose map any repaint moved, of ``repainted`` that were; ``verdict``, see `VERDICTS`.
         """
         rows = []
         for method in self.methods:
@@ -118,11 +125,9 @@ class Report:
             kept = cells[~cells["empty"]]
             groups = kept["group"].to_numpy()
             asked = cells["response"].notna().any()
-            nothing = (np.nan, np.nan)
-            low, high = bootstrap(kept["leak"].to_numpy(), groups) if len(kept) else nothing
-            moves = (
-                bootstrap(kept["response"].to_numpy(), groups) if asked and len(kept) else nothing
-            )
+            moves = kept[kept["response"].notna()]
+            low, high = bootstrap(kept["leak"].to_numpy(), groups)
+            between = bootstrap(moves["response"].to_numpy(), moves["group"].to_numpy())
             rows.append(
                 {
                     "method": method,
@@ -133,10 +138,11 @@ class Report:
                     "clear": kept["leak_clear"].mean(),
                     "empty": len(cells) - len(kept),
                     "images": len(cells),
-                    "response": kept["response"].mean(),
-                    "response_low": moves[0],
-                    "response_high": moves[1],
+                    "response": moves["response"].mean(),
+                    "response_low": between[0],
+                    "response_high": between[1],
                     "moved": int((cells["response"] > 0).sum()) if asked else None,
+                    "repainted": int(cells["response"].notna().sum()),
                     "verdict": _verdict(cells) if asked else None,
                 }
             )

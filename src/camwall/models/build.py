@@ -53,6 +53,8 @@ class BuiltModel(WalledModel):
         replaced = {"forward", "features", "head", "read", "after", "behind", "visible_features"}
         if type(self) not in (WholeModel, ApartModel) or replaced & vars(self).keys():
             return None  # somebody else's code
+        if getattr(self, "paint", "") == "none":
+            return None
         return self.why
 
 
@@ -90,8 +92,8 @@ class ApartModel(BuiltModel):
 
     why = (
         "by construction for every input: the trunk runs on the visible side alone, padded as if "
-        "the image ended at the wall, and the rest reads those maps only; maps behind the wall come "
-        "from a pass over the hidden side by itself"
+        "the image ended at the wall, and the rest reads those maps only; maps behind the wall "
+        "come from a pass over the hidden side by itself"
     )
 
     def __init__(self, parts: Split, wall: Wall, visible_cells: Tensor) -> None:
@@ -166,7 +168,9 @@ def build_wall(
         ``"whole"``.
     paint : str
         What x̃ has in place of the hidden pixels, one of `camwall.models.FILLS`: by default 0 in
-        the network's normalised input. For ``"whole"``.
+        the network's normalised input. ``"none"`` paints nothing, to show what the painting is
+        for: the visible cells then read hidden pixels, and `certify` refuses the model. For
+        ``"whole"``.
 
     Returns
     -------

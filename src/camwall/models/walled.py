@@ -164,8 +164,8 @@ def require_walled(model: nn.Module) -> None:
 
 #: What is proved of a network whose head has weights 0 behind the wall (`MaskedModel.reachable`).
 MASKED_GROUND = (
-    "by geometry for every input whose maps are finite: no hidden pixel lies in the receptive field "
-    "of a weight that is not 0"
+    "by geometry for every input whose maps are finite: no hidden pixel lies in the receptive "
+    "field of a weight that is not 0"
 )
 
 

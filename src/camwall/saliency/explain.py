@@ -42,10 +42,10 @@ def check_engine(engine: str, methods: Iterable[Method]) -> None:
 @contextmanager
 def _same_draws() -> Iterator[None]:
     """The same random numbers for every call, and the caller's own sequence goes on after it."""
-    states = random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people draw from it
     with torch.random.fork_rng():
         random.seed(0)
-        np.random.seed(0)  # noqa: NPY002 - what other people's methods draw from
+        np.random.seed(0)  # noqa: NPY002
         torch.manual_seed(0)
         try:
             yield

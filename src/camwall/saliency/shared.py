@@ -199,8 +199,8 @@ class Pass:
         except Exception:  # a trunk is anybody's code
             pass
         warnings.warn(
-            "the trunk runs as it is, slowly: on what the scores see alone, or in channels_last, or "
-            "with its normalisation folded, it gives other maps or fails",
+            "the trunk runs as it is, slowly: on what the scores see alone, or in channels_last, "
+            "or with its normalisation folded, it gives other maps or fails",
             stacklevel=1,
         )
         return None

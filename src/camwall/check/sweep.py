@@ -1,0 +1,207 @@
+"""One check under several choices: what of a table is the methods', and what is the wall's."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+from tqdm import tqdm
+
+from camwall import runs, stacks
+from camwall.check.report import Report, default_methods
+from camwall.check.run import METRICS, check
+from camwall.errors import BlindnessError, CamwallError
+from camwall.models import (
+    Split,
+    WalledModel,
+    WholeModel,
+    build_wall,
+    efficientnet_lite0,
+    fill,
+    split,
+)
+from camwall.models.named import DEFAULT_ROW
+from camwall.saliency import METHODS
+from camwall.stacks import Stacks
+from camwall.wall import Wall, certify
+
+#: Methods that run the trunk for each channel or step: asked on fewer stacks.
+SLOW = ("ScoreCAM", "Opti-CAM")
+#: Stacks on which the response of the slow ones is measured.
+SLOW_RESPONSES = 6
+
+
+class Floor(WholeModel):
+    """The whole construction where no pass sees a hidden pixel: what a map still has there."""
+
+    def behind(self, images: Tensor) -> Tensor:
+        return super().behind(fill(self.paint, images, self.wall, self.preprocessing))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One choice: a model, the images it is checked on, what is measured.
+
+    The slow methods are asked on the first ``slow`` of the images.
+    """
+
+    name: str
+    model: WalledModel
+    images: Stacks
+    metrics: Sequence[str] = METRICS
+    slow: int = 0
+
+
+def constructions(network: Split, images: Stacks) -> Iterator[Variant]:
+    """How the wall is built, on the same images.
+
+    ``whole``; ``apart``; ``seen``, whose visible cells read the hidden pixels too, so that it is no
+    wall and has no response; ``floor``, in which no pass sees a hidden pixel.
+    """
+    whole = build_wall(network, DEFAULT_ROW)
+    yield Variant("whole", whole, images, slow=len(images))
+    apart = build_wall(network, DEFAULT_ROW, construction="apart")
+    yield Variant("apart", apart, images, slow=-(-len(images) // 3))
+    yield Variant("seen", build_wall(network, DEFAULT_ROW, paint="none"), images, ["leak"])
+    floor = build_wall(network, DEFAULT_ROW)
+    floor.__class__ = Floor
+    yield Variant("floor", floor, images)
+
+
+def both(network: Split, images: Stacks) -> Iterator[Variant]:
+    """The two constructions, without the slow methods."""
+    for variant in constructions(network, images):
+        if variant.name in ("whole", "apart"):
+            yield replace(variant, slow=0)
+
+
+def paints(network: Split, images: Stacks) -> Iterator[Variant]:
+    """What x̃ has in place of the hidden pixels."""
+    for name in ("zero", "black", "white", "mean", "noise", "mirror"):
+        yield Variant(name, build_wall(network, DEFAULT_ROW, paint=name), images)
+
+
+def walls(network: Split, images: Stacks) -> Iterator[Variant]:
+    """Where the wall stands, each on stacks that are put together for it beside ``images``."""
+    height, width = network.preprocessing.size
+    side = height - DEFAULT_ROW
+    shapes = {f"below-{row}": Wall.rows(height, width, row) for row in range(64, 161, 32)}
+    shapes[f"above-{side}"] = Wall.rows(height, width, 0, side)
+    shapes[f"left-of-{side}"] = Wall.columns(height, width, 0, side)
+    shapes[f"right-of-{DEFAULT_ROW}"] = Wall.columns(height, width, DEFAULT_ROW)
+    for name, wall in shapes.items():
+        folder = images.folder.with_name(f"{images.folder.name}-{name}")
+        made = stacks.open(folder, n=len(images), wall=wall.row or wall, progress=False)
+        for construction in ("whole", "apart"):
+            model = build_wall(network, wall, construction=construction)  # type: ignore[arg-type]
+            yield Variant(f"{name}, {construction}", model, made)
+
+
+STUDIES: dict[str, Callable[[Split, Stacks], Iterator[Variant]]] = {
+    "construction": constructions,
+    "both": both,
+    "paint": paints,
+    "wall": walls,
+}
+
+
+def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = None) -> Path:
+    """Check EfficientNet-Lite0 under each choice of a study, and write one table of all.
+
+    Parameters
+    ----------
+    study : str
+        A name in `STUDIES`.
+    images : Stacks
+        Put together for a wall at row 160.
+    out : path
+        Gets ``table.csv`` and ``cells.csv``, whose first column is the choice, ``manifest.json``
+        with each choice's wall and certificate (or how it was refused), and under ``cells/`` what a
+        killed run needs to go on.
+    command : str, optional
+        The command to record, if not this process's.
+
+    Returns
+    -------
+    path
+        The folder, to be read by `load_sweep`.
+
+    Raises
+    ------
+    CamwallError
+        An unknown study; whatever `check` raises.
+    """
+    if study not in STUDIES:
+        raise CamwallError(f"unknown study {study!r}; known: {', '.join(STUDIES)}")
+    out = Path(out)
+    tables, cells, about = [], [], {}
+    network = split(efficientnet_lite0())
+    for variant in tqdm(STUDIES[study](network, images), f"study ({study})", unit="choice"):
+        try:
+            said = str(certify(variant.model, _loaded(variant)))
+        except BlindnessError as error:
+            said = f"refused: {error}"
+        report = _checked(variant, out / "cells" / variant.name)
+        tables.append(report.table.reset_index().assign(variant=variant.name))
+        cells.append(report.cells.assign(variant=variant.name))
+        about[variant.name] = {
+            "certificate": said,
+            "wall": report.wall.as_json(),
+            "random_level": report.random_level,
+            "identity": report.identity,
+        }
+    for name, frames in (("table", tables), ("cells", cells)):
+        joined = pd.concat(frames, ignore_index=True)
+        joined.insert(0, "variant", joined.pop("variant"))
+        # Six digits: a table of thousands of cells stays small, and a zero stays a zero.
+        floats = joined.select_dtypes("float").columns
+        joined[floats] = joined[floats].map(lambda value: float(f"{value:.6g}"))
+        runs.write_csv(out / f"{name}.csv", joined)
+    frame = images.frame.assign(image=[path.name for path in images.paths])
+    runs.write_csv(out / "stacks.csv", frame)
+    parameters = {"study": study, "images": images.folder.name, "n": len(images)}
+    runs.write_json(
+        out / "manifest.json", runs.manifest(parameters, command=command, variants=about)
+    )
+    return out
+
+
+def load_sweep(folder: str | Path) -> dict[str, Report]:
+    """The reports of a study that `sweep` wrote, by the name of the choice."""
+    folder = Path(folder)
+    about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["variants"]
+    cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
+    return {
+        name: Report(
+            cells=(own := cells[cells["variant"] == name].drop(columns="variant")),
+            wall=Wall.from_json(entry["wall"]),
+            methods=tuple(dict.fromkeys(own["method"])),
+            random_level=entry["random_level"],
+            identity=entry["identity"],
+        )
+        for name, entry in about.items()
+    }
+
+
+def _loaded(variant: Variant) -> Tensor:
+    return variant.model.preprocessing.load(variant.images.paths[:2])
+
+
+def _checked(variant: Variant, folder: Path) -> Report:
+    """The report of one choice; the slow methods' responses on the first stacks only."""
+    fast = [name for name in default_methods() if METHODS[name].name not in SLOW]
+    model, images, metrics = variant.model, variant.images, variant.metrics
+    report = check(model, images, fast, metrics=metrics, run=folder, progress=False)
+    if not variant.slow:
+        return report
+    asked = images.head(variant.slow)
+    few = min(SLOW_RESPONSES, len(asked))
+    parts = [check(model, asked.head(few), SLOW, metrics=metrics, run=folder / "slow-1")]
+    if few < len(asked):
+        others = replace(asked, frame=asked.frame.iloc[few:])
+        parts.append(check(model, others, SLOW, metrics=["leak"], run=folder / "slow-2"))
+    cells = pd.concat([report.cells, *(part.cells for part in parts)], ignore_index=True)
+    order = [name for name in default_methods() if name in (*report.methods, *SLOW)]
+    return replace(report, cells=cells, methods=tuple(order))

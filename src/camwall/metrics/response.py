@@ -1,0 +1,126 @@
+"""The paired test: does a saliency map move when pixels are repainted that no score can see?"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from camwall._torch import evaluating, outside_inference_mode
+from camwall.errors import BlindnessError, CamwallError
+from camwall.models import FILLS, WalledModel, fill
+from camwall.saliency import Engine, Method, Pass, SaliencyFunction, saliency
+from camwall.saliency.registry import find
+from camwall.saliency.shared import Target
+
+#: What the hidden pixels are repainted with: grey, what another image hides, the visible content
+#: mirrored, noise.
+REPAINTS = ("grey", "other", "mirror", "noise")
+
+
+def repaint(name: str, model: WalledModel, images: Tensor, others: Tensor) -> Tensor:
+    """``images`` with their hidden pixels painted anew, [N, C, H, W].
+
+    Parameters
+    ----------
+    name : str
+        ``other``, or one of `camwall.models.FILLS`.
+    images, others : tensor [N, C, H, W]
+        ``other`` takes the hidden pixels of ``others``.
+    """
+    if name == "other":
+        return torch.where(model.wall.hidden.to(images.device), others, images)
+    if name not in FILLS:
+        raise CamwallError(f"unknown repaint {name!r}; known: other, {', '.join(FILLS)}")
+    return fill(name, images, model.wall, model.preprocessing)
+
+
+def check_blind(model: WalledModel, images: Tensor, repainted: Sequence[Tensor]) -> None:
+    """Refuse a model whose scores move under a repaint: then the paired test has no zero.
+
+    Raises
+    ------
+    BlindnessError
+    """
+    with torch.no_grad():
+        scores = model(images)
+        if not all(torch.equal(model(other), scores) for other in repainted):
+            raise BlindnessError(
+                "repainting what is said to be hidden moves the scores: the response is measured "
+                "on a model that is blind behind its wall (camwall.certify says where it is not)"
+            )
+
+
+def change(before: Tensor, after: Tensor) -> Tensor:
+    """‖before − after‖₂ / ‖before‖₂ of each map, [N]; 0 where they are equal bit for bit.
+
+    Infinite for a map that was zero everywhere and is not any more.
+    """
+    before, after = (maps.detach().cpu().double().flatten(1) for maps in (before, after))
+    moved, size = (before - after).norm(dim=1), before.norm(dim=1)
+    return torch.where(moved > 0, moved / size, 0.0)
+
+
+@outside_inference_mode
+def response(
+    model: WalledModel,
+    images: Tensor,
+    method: str | Method | SaliencyFunction,
+    target: Target = None,
+    *,
+    repaints: Sequence[str] = REPAINTS,
+    engine: Engine = "camwall",
+) -> Tensor:
+    """How far repainting the hidden pixels moves a method's saliency map, in units of its norm.
+
+    For images x and x′ that differ in hidden pixels only, the scores are the same bit for bit. With
+    S the raw map, for the same target and the same random numbers,
+
+        max over x′ of ‖S(x) − S(x′)‖₂ / ‖S(x)‖₂.
+
+    It is exactly 0 for a method that does not look behind the wall, whatever the network, the
+    layer, the wall and the construction; flat, random and interpolated maps have it 0 too, wherever
+    they point.
+
+    Parameters
+    ----------
+    model : WalledModel
+        Left as found.
+    images : tensor [N, C, H, W]
+    method : str, Method or function
+        A function takes (model, images, target) and returns maps [N, H, W], which are compared as
+        they are; our methods' raw maps are compared on their own grid, negative values cut.
+    target : int, sequence of int, tensor [N] or None
+        The class to explain; None for each image's top class.
+    repaints : sequence of str
+        What the hidden pixels are repainted with: ``other`` for those of the next image (of the
+        same image turned upside down, if there is one alone), or names in `camwall.models.FILLS`.
+    engine : "camwall" or "grad-cam"
+
+    Returns
+    -------
+    tensor [N], float64
+        Infinite where a map was zero everywhere, and is not under a repaint.
+
+    Raises
+    ------
+    BlindnessError
+        The scores of the first image move under a repaint.
+    CamwallError
+        Unknown methods or repaints; images that do not fit.
+    """
+    if not repaints:
+        raise CamwallError("a response needs at least one repaint")
+    chosen = find(method) if isinstance(method, str) else method
+    with evaluating(model), torch.no_grad():
+        shared = Pass(model, images, target)
+        others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
+        painted = [repaint(name, model, shared.images, others) for name in repaints]
+        check_blind(model, shared.images[:1], [each[:1] for each in painted])
+        before = saliency(shared, chosen, engine)
+        if callable(chosen) and change(before, saliency(shared, chosen, engine)).any():
+            raise CamwallError(
+                f"{getattr(chosen, '__name__', 'the method')} gives another map from call to "
+                "call, the seeds of torch, NumPy and random held: it has no response to measure"
+            )
+        moved = [change(before, saliency(shared.repainted(x), chosen, engine)) for x in painted]
+    return torch.stack(moved).amax(dim=0)

@@ -1,0 +1,251 @@
+"""The wall: which pixels of an image are hidden."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camwall.errors import CamwallError
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Wall:
+    """A mask of hidden pixels.
+
+    Parameters
+    ----------
+    hidden : bool tensor [H, W]
+        True where a pixel is hidden. Some pixels are hidden, and some are not.
+
+    Raises
+    ------
+    CamwallError
+        Anything but a bool tensor of two axes; a wall that hides nothing, or everything.
+
+    Examples
+    --------
+    >>> Wall.rows(224, 224, 160)
+    Wall(rows 160–223 of 224×224)
+    """
+
+    hidden: Tensor
+
+    def __post_init__(self) -> None:
+        given = self.hidden
+        if not isinstance(given, Tensor) or given.dtype != torch.bool or given.ndim != 2:
+            what = f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else given
+            raise CamwallError(f"a wall is a bool tensor [H, W] of the hidden pixels, not {what}")
+        if given.all() or not given.any():
+            raise CamwallError(
+                f"a wall hides some pixels and leaves some visible; this one hides "
+                f"{int(given.sum())} of {given.numel()}"
+            )
+        object.__setattr__(self, "hidden", given.detach().cpu().clone())
+
+    # -- ways to make one
+
+    @staticmethod
+    def boxes(height: int, width: int, boxes: Iterable[Sequence[int]]) -> "Wall":
+        """Hide rectangles, each (top, left, bottom, right) with the last two exclusive."""
+        hidden = torch.zeros(height, width, dtype=torch.bool, device="cpu")
+        for top, left, bottom, right in boxes:
+            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+                raise CamwallError(
+                    f"the box {(top, left, bottom, right)} is not (top, left, bottom, right) "
+                    f"within an image of {height}×{width}"
+                )
+            hidden[top:bottom, left:right] = True
+        return Wall(hidden)
+
+    @staticmethod
+    def rows(height: int, width: int, first: int, end: int | None = None) -> "Wall":
+        """Hide the rows from ``first`` up to, not with, ``end``; by default down to the last."""
+        return Wall.boxes(height, width, [(first, 0, height if end is None else end, width)])
+
+    @staticmethod
+    def columns(height: int, width: int, first: int, end: int | None = None) -> "Wall":
+        """Hide the columns from ``first`` up to, not with, ``end``; by default to the last."""
+        return Wall.boxes(height, width, [(0, first, height, width if end is None else end)])
+
+    @staticmethod
+    def quadrant(height: int, width: int, *, top: bool = False, left: bool = False) -> "Wall":
+        """Hide a quarter: the one at the bottom right unless ``top`` or ``left`` is asked for."""
+        row, column = height // 2, width // 2
+        rows = (0, row) if top else (row, height)
+        columns = (0, column) if left else (column, width)
+        return Wall.boxes(height, width, [(rows[0], columns[0], rows[1], columns[1])])
+
+    @staticmethod
+    def border(height: int, width: int, thickness: int) -> "Wall":
+        """Hide a frame of so many pixels along all four sides."""
+        inner = height - thickness, width - thickness
+        if not 0 < thickness < min(inner):
+            raise CamwallError(f"a border of {thickness} does not fit {height}×{width}")
+        hidden = torch.ones(height, width, dtype=torch.bool, device="cpu")
+        hidden[thickness : inner[0], thickness : inner[1]] = False
+        return Wall(hidden)
+
+    @staticmethod
+    def patches(
+        height: int, width: int, size: int = 32, share: float = 0.3, seed: int = 0
+    ) -> "Wall":
+        """Hide a random share of the tiles of ``size`` × ``size`` pixels."""
+        tiles = -(-height // size), -(-width // size)
+        count = tiles[0] * tiles[1]
+        if not 0 < round(share * count) < count:
+            raise CamwallError(f"a share of {share} of {count} tiles hides none or all of them")
+        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        hidden = torch.zeros(count, dtype=torch.bool, device="cpu")
+        hidden[chosen[: round(share * count)]] = True
+        large = hidden.view(tiles).repeat_interleave(size, 0).repeat_interleave(size, 1)
+        return Wall(large[:height, :width])
+
+    @staticmethod
+    def of(given: "int | Tensor | Wall", height: int, width: int) -> "Wall":
+        """The wall that a row, a bool mask or a wall stands for, on images of this size.
+
+        Raises
+        ------
+        CamwallError
+            Another size, a row outside the image, or no wall at all.
+        """
+        if isinstance(given, bool) or not isinstance(given, int | Tensor | Wall):
+            raise CamwallError(
+                "a wall is its first hidden row, a bool mask [H, W] or a camwall.Wall, not "
+                f"{given!r}"
+            )
+        if isinstance(given, int):
+            if not 0 < given < height:
+                raise CamwallError(
+                    f"the wall row must lie within the image, 1 to {height - 1}, not {given}"
+                )
+            return Wall.rows(height, width, given)
+        wall = given if isinstance(given, Wall) else Wall(given)
+        if wall.shape != (height, width):
+            raise CamwallError(
+                f"the wall is made for images of {wall.shape[0]}×{wall.shape[1]}, the network "
+                f"takes {height}×{width}"
+            )
+        return wall
+
+    # -- what it is
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.hidden.shape[0], self.hidden.shape[1]
+
+    @property
+    def share(self) -> float:
+        """Hidden pixels over all pixels."""
+        return float(self.hidden.double().mean())
+
+    @property
+    def flat_level(self) -> float:
+        """The leak of a constant map, √(hidden pixels / pixels)."""
+        return sqrt(self.share)
+
+    @property
+    def cut(self) -> tuple[int, int, bool] | None:
+        """For a wall with one side hidden and one visible: where it runs; None for others.
+
+        Returns
+        -------
+        axis : 0 for rows, 1 for columns
+        at : int
+            The first row or column of the second side.
+        hidden_last : bool
+            Whether the second side is the hidden one.
+        """
+        for axis in (0, 1):
+            line = self.hidden.any(dim=1 - axis)
+            if not torch.equal(line, self.hidden.all(dim=1 - axis)):
+                continue
+            change = (line[1:] != line[:-1]).nonzero()
+            if len(change) == 1:
+                return axis, int(change[0]) + 1, bool(line[-1])
+        return None
+
+    @property
+    def row(self) -> int | None:
+        """The first hidden row, where all that is hidden is the rows from there on; else None."""
+        cut = self.cut
+        return cut[1] if cut is not None and cut[0] == 0 and cut[2] else None
+
+    def parts(self) -> list[Box]:
+        """The hidden pixels as disjoint boxes (top, left, bottom, right), the fewest by rows."""
+        found: list[Box] = []
+        open_: dict[tuple[int, int], int] = {}
+        for row in range(self.shape[0] + 1):
+            runs = set()
+            if row < self.shape[0]:
+                edge = F.pad(self.hidden[row].int(), (1, 1)).diff()
+                starts, ends = (edge == 1).nonzero()[:, 0], (edge == -1).nonzero()[:, 0]
+                runs = set(zip(starts.tolist(), ends.tolist(), strict=True))
+            for run in [run for run in open_ if run not in runs]:
+                found.append((open_.pop(run), run[0], row, run[1]))
+            for run in runs - open_.keys():
+                open_[run] = row
+        return sorted(found)
+
+    def cells(self, height: int, width: int) -> Tensor:
+        """Which cells of a map [height, width] are hidden: a hidden pixel lies in their own block.
+
+        Cell (r, c) owns the rows ⌊r·H/h⌋ to ⌈(r+1)·H/h⌉ − 1, and columns likewise.
+        """
+        return F.adaptive_max_pool2d(self.hidden[None, None].float(), (height, width))[0, 0] > 0
+
+    def bleed(self, visible_cells: Tensor) -> Tensor:
+        """Hidden pixels that bilinear upsampling fills in part from visible cells: bool [H, W].
+
+        Half-pixel centres: row y of the image reads the map rows next to (y + ½)·h/H − ½
+        (`torch.nn.functional.interpolate` with ``align_corners=False``, and ``cv2.resize``).
+
+        Parameters
+        ----------
+        visible_cells : bool tensor [h, w]
+        """
+        reads = F.interpolate(
+            visible_cells[None, None].cpu().double(), self.shape, mode="bilinear"
+        )[0, 0]
+        return self.hidden & (reads > 1e-9)
+
+    def __str__(self) -> str:
+        height, width = self.shape
+        cut = self.cut
+        if cut is not None:
+            axis, at, hidden_last = cut
+            first, last = (at, self.shape[axis] - 1) if hidden_last else (0, at - 1)
+            return f"{('rows', 'columns')[axis]} {first}–{last} of {height}×{width}"
+        parts = self.parts()
+        if len(parts) == 1:
+            top, left, bottom, right = parts[0]
+            return f"rows {top}–{bottom - 1}, columns {left}–{right - 1} of {height}×{width}"
+        return f"{int(self.hidden.sum())} pixels in {len(parts)} boxes of {height}×{width}"
+
+    def __repr__(self) -> str:
+        return f"Wall({self})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Wall) and torch.equal(self.hidden, other.hidden)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, *self.parts()))
+
+    # -- as JSON
+
+    def as_json(self) -> dict[str, Any]:
+        """The wall as `from_json` takes it: the size and the hidden boxes."""
+        return {"shape": list(self.shape), "hidden": [list(box) for box in self.parts()]}
+
+    @staticmethod
+    def from_json(given: dict[str, Any]) -> "Wall":
+        """The wall that `as_json` wrote down."""
+        height, width = given["shape"]
+        return Wall.boxes(height, width, given["hidden"])
