@@ -11,19 +11,24 @@ import pandas as pd
 import papermill
 import pytest
 import torch
+from PIL import Image
 from test_repo import ROOT
-from training import RECIPE, make_data, make_model
+from training import RECIPE, kill, make_data, make_model, see_stripes_alone, stripes
 from typer.testing import CliRunner
 
 import camwall
+import camwall.train.command
 from camwall import explain, leak, load_checkpoint
-from camwall.check.collect import collect_runs
+from camwall.check.collect import collect_runs, paired_leaks, percent, share
 from camwall.check.follow import FOLLOWED, follow_leaks
 from camwall.cli import app
 from camwall.errors import CamwallError
-from camwall.saliency import is_empty
-from camwall.train import fit, pair_stacks
+from camwall.metrics import is_empty
+from camwall.models.small import small_vgg
+from camwall.train import TrainingData, fit, pair_stacks
 from camwall.train.command import train_study
+from camwall.train.pairs import probe_images
+from camwall.train.sources import ArraySource
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +44,17 @@ def test_followed_leaks_are_the_means_of_leak():
     model = make_model(data).eval()
     stacks, _ = pair_stacks(data.test, model, 7)
     row = follow_leaks(stacks, batch=3)(model)
-    assert {name.partition("/")[2] for name in row} == set(FOLLOWED)
+    assert {tuple(name.split("/")) for name in row} == {
+        (what, method) for what in ("leak", "error", "empty") for method in FOLLOWED
+    }
     for method in FOLLOWED:
         maps = explain(model, stacks, method)
         kept = maps[~is_empty(maps)]
         assert row[f"empty/{method}"] == 7 - len(kept)
-        expected = float(leak(kept, model.wall).mean())
-        assert row[f"leak/{method}"] == pytest.approx(expected, abs=1e-6)
+        leaks = leak(kept, model.wall)
+        assert row[f"leak/{method}"] == pytest.approx(float(leaks.mean()), abs=1e-6)
+        error = float(leaks.std()) / len(leaks) ** 0.5
+        assert row[f"error/{method}"] == pytest.approx(error, abs=1e-6)
     assert row["leak/HiResCAM"] == row["leak/LayerCAM"] == 0
     assert row["leak/GradCAM"] > 0.1
 
@@ -114,9 +123,11 @@ def test_runs_are_joined(tmp_path):
         "baseline": [1, 2],
         "masked": [1, 2],
     }
-    leaks = pd.read_csv(tmp_path / "out" / "leaks.csv").set_index(["network", "method"])["mean"]
-    assert leaks["masked", "HiResCAM"] == 0
-    assert leaks["baseline", "HiResCAM"] > 0
+    leaks = pd.read_csv(tmp_path / "out" / "leaks.csv").set_index(["network", "method"])
+    assert leaks.loc[("masked", "HiResCAM"), ["mean", "response"]].tolist() == [0, 0]
+    assert leaks.loc[("masked", "GradCAM"), "verdict"] == "sees through"
+    assert leaks.loc[("baseline", "HiResCAM"), "mean"] > 0
+    assert leaks.loc["baseline", ["response", "verdict"]].isna().all().all()  # nothing is hidden
     assert len(json.loads((tmp_path / "out" / "manifest.json").read_text())["runs"]) == 2
     with pytest.raises(CamwallError, match="no finished run"):
         collect_runs(tmp_path / "out", tmp_path / "other")
@@ -124,6 +135,78 @@ def test_runs_are_joined(tmp_path):
     with pytest.raises(CamwallError, match=r"True lacks its metrics.csv: give its train command"):
         collect_runs(tmp_path / "runs", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_network_dead_on_noise_is_probed_on_real_images(tmp_path):
+    """A network that answers to few of its own images, and to nothing else, certifies before
+    training and after it; by noise alone it would be refused."""
+    images = stripes(64)
+    source = ArraySource(images, torch.arange(64) % 2)
+    torch.manual_seed(0)
+    model = small_vgg(channels=3, classes=2)
+    see_stripes_alone(model)
+    with pytest.raises(CamwallError, match="does not look at the image"):
+        camwall.certify(model, probes=1)
+    data = TrainingData("stripes", source, source, model.preprocessing, ("0", "1"))
+    chosen = probe_images(model, source, count=2)
+    assert all(
+        any(torch.equal(image * 255, striped) for striped in images[::8]) for image in chosen
+    )
+    recipe = replace(RECIPE, epochs=1, lr=1e-6, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0))
+    run = fit(model, data, recipe, tmp_path, progress=False)
+    assert [line.partition(" to ")[0] for line in run.certificates] == ["blind", "blind"]
+
+
+def test_a_network_that_training_killed_is_kept(tmp_path, monkeypatch):
+    """A network without a gradient on any image ends the run with its model, its metrics, a
+    manifest, and one line that says so; runs joined name it."""
+    for index, image in enumerate(stripes(40)):
+        file = tmp_path / "images" / "ab"[index % 2] / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
+    monkeypatch.setattr(camwall.train.command, "follow_leaks", lambda stacks: kill)
+    out = tmp_path / "runs" / "dead"
+    arguments = ["train", str(out), "--study", "folder", "--data", str(tmp_path / "images")]
+    done = CliRunner().invoke(app, [*arguments, "--small", "--epochs", "1", "--batch", "16"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("not certified: no ") == 1
+    assert json.loads((out / "manifest.json").read_text())["certificates"][1] in done.stdout
+    assert len(pd.read_csv(out / "metrics.csv")) == 1
+    dead = load_checkpoint(out / "model.pt", certified=False)
+    assert dead(torch.rand(2, 3, 28, 28)).diff(dim=0).abs().max() == 0
+    with pytest.raises(CamwallError, match=r"runs/dead: no .*; leave this run out"):
+        collect_runs(tmp_path / "runs", tmp_path / "out")
+
+
+def test_leaks_are_paired_by_seed():
+    """Differences, their errors and the t interval by hand; a seed with one network is left out."""
+    leaks = pd.DataFrame(
+        [
+            (network, seed, method, mean, 0.3, 10, 1)
+            for method, rows in {
+                "A": {"baseline": (0.5, 0.6, 0.9), "masked": (0.1, 0.1)},
+                "B": {"baseline": (0.2, 0.4, 0.9), "masked": (0.3, 0.2)},
+            }.items()
+            for network, means in rows.items()
+            for seed, mean in enumerate(means)
+        ],
+        columns=["network", "seed", "method", "mean", "std", "images", "empty"],
+    )
+    each, means = paired_leaks(leaks)
+    assert each["method"].tolist() == ["A", "A", "B", "B"]
+    assert each["seed"].tolist() == [0, 1, 0, 1]
+    assert each["difference"].to_numpy() == pytest.approx([0.4, 0.5, -0.1, 0.2])
+    assert each["error"].to_numpy() == pytest.approx([(2 * 0.3**2 / 9) ** 0.5] * 4)
+    assert means.loc["A", "mean"] == pytest.approx(0.45)
+    assert means.loc["A", "error"] == pytest.approx(0.05)
+    # t of one degree of freedom leaves 2.5 % beyond tan(0.475 π) = 12.706.
+    assert means.loc["A", "low"] == pytest.approx(0.45 - 12.7062 * 0.05, abs=1e-4)
+    assert means["apart"].tolist() == [False, False]
+    assert paired_leaks(leaks, level=0.8)[1]["apart"].tolist() == [True, False]
+    assert percent(pd.Series([-0.4, -0.5])) == "\N{MINUS SIGN}45.0 ± 5.0"
+    assert share(0.2, 16, digits=0) == "20 ± 10"
+    with pytest.raises(CamwallError, match="two seeds"):
+        paired_leaks(leaks[leaks["seed"] == 0])
 
 
 def test_tensorboard_gets_each_epochs_numbers(tmp_path):

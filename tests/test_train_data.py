@@ -307,5 +307,5 @@ def test_the_small_vgg_refuses_what_it_is_not():
         small_vgg(channels=3, preprocessing=Preprocessing((0.5,), (0.5,), None, 28))
     model = small_vgg()
     assert model.map_shape[1:] == (14, 14)
-    assert (model.wall.row, model.wall.visible_map_rows) == (15, 5)
+    assert (model.wall.row, model.read_rows) == (15, 5)
     assert RECIPE.quick().epochs == 2

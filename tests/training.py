@@ -26,6 +26,32 @@ def make_data(count: int = 96, classes: int = 4, seed: int = 0) -> TrainingData:
     )
 
 
+def stripes(count: int) -> torch.Tensor:
+    """Random images of which every eighth is striped, row by row: uint8 [count, 3, 28, 28]."""
+    gen = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 28, 28), generator=gen)
+    images[::8] = 255 * (torch.arange(28) % 2)[:, None]
+    return images.to(torch.uint8)
+
+
+@torch.no_grad()
+def see_stripes_alone(model: MaskedModel) -> None:
+    """Make the first layer silent but on stripes: on noise, on a ramp and on one grey."""
+    first = model.features[0]
+    first.weight.zero_()
+    first.weight[:, :, 1] = 1 / 3  # a bright row between two dark ones
+    first.weight[:, :, (0, 2)] = -1 / 6
+    first.weight /= first.weight.shape[1]
+    first.bias.fill_(-0.9)
+
+
+@torch.no_grad()
+def kill(model: MaskedModel) -> dict[str, float]:
+    """Leave a network with one and the same scores for all images; a ``measure`` of `fit`."""
+    model.features[0].bias.fill_(-1e6)
+    return {}
+
+
 def make_model(data: TrainingData, masked: bool = True, seed: int = 0) -> MaskedModel:
     torch.manual_seed(seed)
     return data.network(masked=masked)

@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from camwall.errors import CamwallError
+from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.walled import MaskedModel
 from camwall.runs import writing
+from camwall.train.pairs import probe_images
 from camwall.train.recipe import Recipe
 from camwall.train.saving import MODEL, load_training
 from camwall.train.studies import TrainingData
@@ -36,7 +37,8 @@ class Run:
         One row an epoch: ``epoch``, ``lr``, ``train_loss``, ``train_top1``, ``test_loss``,
         ``test_top1`` (shares in [0, 1]), ``images_per_second``, and what ``measure`` gave.
     certificates : tuple of str
-        The wall's certificates before and after training; empty for a baseline.
+        The wall's certificates before and after training; empty for a baseline. A network that
+        training has left dead on all images has ``not certified: …`` for the second.
     """
 
     model: MaskedModel
@@ -67,7 +69,8 @@ def fit(
     recipe : Recipe, optional
         The paper's by default.
     out : path, optional
-        Folder for the checkpoint, the metrics and, at the end, ``model.pt``. Where it holds an
+        Folder for the checkpoint, the metrics and, at the end, ``model.pt``, which is there before
+        the second certificate is asked for. Where it holds an
         interrupted run of the same recipe, network and data, that run goes on, to the same
         weights (bit for bit on a CPU with the same number of threads); a finished one is loaded.
     measure : callable, optional
@@ -102,8 +105,7 @@ def fit(
     folder = None if out is None else Path(out)
     if tensorboard and folder is None:
         raise CamwallError("tensorboard needs a folder: give out")
-    # Certificates are made where the weights lie already, one probe image each: seconds for VGG16.
-    certificates = [str(certify(model, probes=1))] if model.masked else []
+    certificates = [_certificate(model, data)] if model.masked else []
     trainer = Trainer(model, data, recipe, workers)
     if folder is not None:
         state = load_training(folder, trainer.identity(), trainer.accelerator)
@@ -111,13 +113,26 @@ def fit(
             trainer.restore(state)
     _run(trainer, folder, measure, save_every, progress, tensorboard)
     model = trainer.expanded()
-    if model.masked:
-        certificates.append(str(certify(model, probes=1)))
     if folder is not None and trainer.accelerator.is_main_process:
         trainer.write_metrics(folder)  # a kill may have come between the last checkpoint and them
         save_checkpoint(model, folder / MODEL)
+    if model.masked:
+        try:
+            certificates.append(_certificate(model, data))
+        except BlindnessError:
+            raise
+        except CamwallError as error:  # dead: the run is over all the same, and its record says so
+            certificates.append(f"not certified: {error}")
     trainer.accelerator.wait_for_everyone()
     return Run(model, pd.DataFrame(trainer.history), tuple(certificates))
+
+
+def _certificate(model: MaskedModel, data: TrainingData) -> str:
+    """The wall's certificate, where the weights lie already: seconds for VGG16.
+
+    Training can leave a network dead on noise that looks at images: it is probed on these too.
+    """
+    return str(certify(model, probe_images(model, data.test), probes=1))
 
 
 def _check_fit(model: MaskedModel, data: TrainingData) -> None:

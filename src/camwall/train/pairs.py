@@ -1,9 +1,10 @@
-"""Stacks from a study's own test images, to follow the leak while a network is trained."""
+"""A study's own test images: as stacks to follow the leak on, and as probes for the certificate."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from camwall._torch import evaluating
 from camwall.errors import CamwallError
 from camwall.models.walled import WalledModel
 from camwall.train.loading import evaluation_input
@@ -13,10 +14,10 @@ from camwall.train.sources import ImageSource
 def pair_stacks(
     source: ImageSource, model: WalledModel, count: int = 100, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Stacks in the manner of CutMix: one test image above the wall, another class's below it.
+    """Stacks in the manner of CutMix: one test image before the wall, another class's behind it.
 
-    The rows behind the wall are those of a second image at the place they have in it, so that
-    both sides are as the network knows them (Yun et al., ICCV 2019).
+    The hidden pixels are those of a second image at the place they have in it, so that both sides
+    are as the network knows them (Yun et al., ICCV 2019).
 
     Parameters
     ----------
@@ -42,10 +43,60 @@ def pair_stacks(
     labels = np.array([source.label(i) for i in range(len(source))])
     if len(np.unique(labels)) < 2:
         raise CamwallError("stacks of two classes need test images of at least two")
-    above = rng.choice(len(labels), count, replace=count > len(labels))
-    below = [rng.choice(np.flatnonzero(labels != labels[i])) for i in above]
-    stacks = []
-    for top, bottom in zip(above, below, strict=True):
-        pair = [evaluation_input(source.image(int(i)), model.preprocessing) for i in (top, bottom)]
-        stacks.append(torch.cat([pair[0][:, : model.wall.row], pair[1][:, model.wall.row :]], 1))
-    return torch.stack(stacks), torch.from_numpy(labels[above])
+    seen = rng.choice(len(labels), count, replace=count > len(labels))
+    unseen = [rng.choice(np.flatnonzero(labels != labels[i])) for i in seen]
+    sides = [
+        torch.stack([evaluation_input(source.image(int(i)), model.preprocessing) for i in side])
+        for side in (seen, unseen)
+    ]
+    return torch.where(model.wall.hidden, sides[1], sides[0]), torch.from_numpy(labels[seen])
+
+
+def telling(model: WalledModel, images: Tensor, count: int = 4) -> tuple[Tensor, bool]:
+    """The images whose scores lie farthest from the median of all, and whether any differ.
+
+    A network whose units are dead on most images has one and the same score there: the others
+    are those that it looks at.
+
+    Parameters
+    ----------
+    model : WalledModel
+    images : tensor [N, C, H, W]
+        Network inputs.
+    count : int
+        How many to keep.
+    """
+    with evaluating(model), torch.no_grad():
+        scores = model(images.to(next(model.parameters()))).cpu()
+    apart = (scores - scores.median(dim=0).values).abs().amax(dim=1)
+    return images[apart.argsort(descending=True, stable=True)[:count]], bool(apart.any())
+
+
+def probe_images(
+    model: WalledModel, source: ImageSource, count: int = 4, batch: int = 16
+) -> Tensor:
+    """Images that a network looks at, for `camwall.certify`.
+
+    They are the `telling` ones of the first batch that has any: one batch for a network in order,
+    the whole source for one that is dead on all of it.
+
+    Parameters
+    ----------
+    model : WalledModel
+    source : ImageSource
+    count : int
+        How many images to return.
+    batch : int
+        Images to choose among at a time, from all over the source.
+    """
+    order = np.random.default_rng(0).permutation(len(source))
+    chosen = torch.empty(0)
+    for first in range(0, len(order), batch):
+        inputs = [
+            evaluation_input(source.image(int(i)), model.preprocessing)
+            for i in order[first : first + batch]
+        ]
+        chosen, looks = telling(model, torch.stack(inputs), count)
+        if looks:
+            break
+    return chosen

@@ -26,7 +26,7 @@ class VisiblePart(nn.Module):
 
     def __init__(self, model: MaskedModel) -> None:
         super().__init__()
-        needed = needed_rows(model.features, model.wall.image_rows, model.read_rows)
+        needed = needed_rows(model.features, model.wall.shape[0], model.read_rows)
         counts = [int(np.flatnonzero(rows)[-1]) + 1 for rows in needed]
         self.rows = counts[0]
         self.features = model.features
