@@ -44,10 +44,10 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     if not torch.isfinite(maps).all():
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
     # In float32 squares of values below 1e-23 would vanish; not every device knows double.
-    energy = maps.cpu().double().square()
+    energy = maps.cpu().double().square().flatten(1)
     behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
-    visible = energy[:, ~wall.hidden].sum(dim=1)
-    hidden = energy[:, behind].sum(dim=1)
+    sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
+    visible, hidden = (energy @ sides.T).unbind(dim=1)
     total = visible + hidden
     return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt()
 
