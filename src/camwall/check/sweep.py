@@ -117,7 +117,8 @@ def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = 
     images : Stacks
         Put together for a wall at row 160.
     out : path
-        Gets ``table.csv`` and ``cells.csv``, whose first column is the choice, ``manifest.json``
+        Gets ``table.csv`` and ``cells.csv``, whose first column is the choice, ``stacks.csv`` (what
+        each image shows), ``manifest.json``
         with each choice's wall and certificate (or how it was refused), and under ``cells/`` what a
         killed run needs to go on.
     command : str, optional
@@ -159,8 +160,9 @@ def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = 
         floats = joined.select_dtypes("float").columns
         joined[floats] = joined[floats].map(lambda value: float(f"{value:.6g}"))
         runs.write_csv(out / f"{name}.csv", joined)
-    frame = images.frame.assign(image=[path.name for path in images.paths])
-    runs.write_csv(out / "stacks.csv", frame)
+    shows = ("group", "variant", "visible_name", "hidden_name")
+    frame = images.frame[[column for column in shows if column in images.frame]]
+    runs.write_csv(out / "stacks.csv", frame.assign(image=[path.name for path in images.paths]))
     parameters = {"study": study, "images": images.folder.name, "n": len(images)}
     runs.write_json(
         out / "manifest.json", runs.manifest(parameters, command=command, variants=about)

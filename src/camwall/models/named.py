@@ -27,7 +27,7 @@ def named_model(
     paint: str = "zero",
     checkpoint: str | Path | None = None,
 ) -> WalledModel:
-    """A walled model by its name, or from a checkpoint.
+    """A walled model by its name, or from a checkpoint; it is for the caller to certify it.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def named_model(
             raise CamwallError(
                 f"give a network or a checkpoint, not both: {checkpoint} says which network it is"
             )
-        return load_checkpoint(checkpoint)
+        return load_checkpoint(checkpoint, certified=False)
     if network is None or network == DEFAULT_NETWORK:
         return build_wall(efficientnet_lite0(), wall, construction=construction, paint=paint)
     families = list_models(include=["vgg*", "resnet*", "resnext*", "wide_resnet*"])
