@@ -54,36 +54,36 @@ class Variant:
     slow: int = 0
 
 
-def constructions(network: Split, images: Stacks) -> Iterator[Variant]:
-    """How the wall is built, on the same images.
+def constructions(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+    """How the wall is built, on the same images; apart, the slow methods on a third of their stacks.
 
     ``whole``; ``apart``; ``seen``, whose visible cells read the hidden pixels too, so that it is no
     wall and has no response; ``floor``, in which no pass sees a hidden pixel.
     """
     whole = build_wall(network, DEFAULT_ROW)
-    yield Variant("whole", whole, images, slow=len(images))
+    yield Variant("whole", whole, images, slow=slow)
     apart = build_wall(network, DEFAULT_ROW, construction="apart")
-    yield Variant("apart", apart, images, slow=-(-len(images) // 3))
+    yield Variant("apart", apart, images, slow=slow // 3)
     yield Variant("seen", build_wall(network, DEFAULT_ROW, paint="none"), images, ["leak"])
     floor = build_wall(network, DEFAULT_ROW)
     floor.__class__ = Floor
     yield Variant("floor", floor, images)
 
 
-def both(network: Split, images: Stacks) -> Iterator[Variant]:
-    """The two constructions, without the slow methods."""
-    for variant in constructions(network, images):
+def both(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+    """The two constructions alone."""
+    for variant in constructions(network, images, slow):
         if variant.name in ("whole", "apart"):
-            yield replace(variant, slow=0)
+            yield variant
 
 
-def paints(network: Split, images: Stacks) -> Iterator[Variant]:
+def paints(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """What x̃ has in place of the hidden pixels."""
     for name in ("zero", "black", "white", "mean", "noise", "mirror"):
-        yield Variant(name, build_wall(network, DEFAULT_ROW, paint=name), images)
+        yield Variant(name, build_wall(network, DEFAULT_ROW, paint=name), images, slow=slow)
 
 
-def walls(network: Split, images: Stacks) -> Iterator[Variant]:
+def walls(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """Where the wall stands, each on stacks that are put together for it beside ``images``."""
     height, width = network.preprocessing.size
     side = height - DEFAULT_ROW
@@ -96,10 +96,10 @@ def walls(network: Split, images: Stacks) -> Iterator[Variant]:
         made = stacks.open(folder, n=len(images), wall=wall.row or wall, progress=False)
         for construction in ("whole", "apart"):
             model = build_wall(network, wall, construction=construction)  # type: ignore[arg-type]
-            yield Variant(f"{name}, {construction}", model, made)
+            yield Variant(f"{name}, {construction}", model, made, slow=slow)
 
 
-STUDIES: dict[str, Callable[[Split, Stacks], Iterator[Variant]]] = {
+STUDIES: dict[str, Callable[[Split, Stacks, int], Iterator[Variant]]] = {
     "construction": constructions,
     "both": both,
     "paint": paints,
@@ -107,7 +107,9 @@ STUDIES: dict[str, Callable[[Split, Stacks], Iterator[Variant]]] = {
 }
 
 
-def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = None) -> Path:
+def sweep(
+    study: str, images: Stacks, out: str | Path, *, slow: int = 0, command: str | None = None
+) -> Path:
     """Check EfficientNet-Lite0 under each choice of a study, and write one table of all.
 
     Parameters
@@ -121,6 +123,9 @@ def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = 
         each image shows), ``manifest.json``
         with each choice's wall and certificate (or how it was refused), and under ``cells/`` what a
         killed run needs to go on.
+    slow : int
+        On how many of the images ScoreCAM and Opti-CAM are asked, which run the trunk for each
+        channel or step; their response on the first `SLOW_RESPONSES` of these.
     command : str, optional
         The command to record, if not this process's.
 
@@ -139,7 +144,7 @@ def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = 
     out = Path(out)
     tables, cells, about = [], [], {}
     network = split(efficientnet_lite0())
-    for variant in tqdm(STUDIES[study](network, images), f"study ({study})", unit="choice"):
+    for variant in tqdm(STUDIES[study](network, images, slow), f"study ({study})", unit="choice"):
         try:
             said = str(certify(variant.model, _loaded(variant)))
         except BlindnessError as error:
@@ -163,7 +168,7 @@ def sweep(study: str, images: Stacks, out: str | Path, *, command: str | None = 
     shows = ("group", "variant", "visible_name", "hidden_name")
     frame = images.frame[[column for column in shows if column in images.frame]]
     runs.write_csv(out / "stacks.csv", frame.assign(image=[path.name for path in images.paths]))
-    parameters = {"study": study, "images": images.folder.name, "n": len(images)}
+    parameters = {"study": study, "images": images.folder.name, "n": len(images), "slow": slow}
     runs.write_json(
         out / "manifest.json", runs.manifest(parameters, command=command, variants=about)
     )
