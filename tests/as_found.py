@@ -24,7 +24,7 @@ def unsettle(model: WalledModel) -> None:
         parameter.requires_grad_(index % 3 != 1)
         if index % 2:
             parameter.grad = torch.full_like(parameter, float(index))
-    model.head.register_forward_hook(lambda *_: None)
+    model.target_layer.register_forward_hook(lambda *_: None)
 
 
 def snapshot(model: WalledModel, batch: Tensor) -> list[Any]:

@@ -1,11 +1,16 @@
-"""Small seeded networks behind walls that tests share: like a VGG, a ResNet, an EfficientNet."""
+"""Small seeded networks behind walls that tests share: like a VGG, a ResNet, an EfficientNet.
+
+The last two are walled in either construction.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from camwall.models import MaskedModel, Preprocessing, Split, WalledModel, build_wall
+from camwall.models.build import Construction
 
 SIZE, CLASSES = 32, 6
 PLAIN = Preprocessing((0.5,) * 3, (0.25,) * 3, None, SIZE)
@@ -67,8 +72,8 @@ class Residual(nn.Module):
         return (maps + self.inner(maps)).relu_()
 
 
-def resnet_like(seed: int = 0) -> WalledModel:
-    """Residual blocks to 12 maps of 8×8, average pooling and one dense layer; wall at row 20."""
+def resnet_parts(seed: int = 0) -> Split:
+    """Residual blocks to 12 maps of 8×8, average pooling and one dense layer."""
     features = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(8),
@@ -81,11 +86,16 @@ def resnet_like(seed: int = 0) -> WalledModel:
     )
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES))
     randomise(nn.ModuleList([features, head]), seed)
-    return build_wall(Split(features, head, PLAIN), row=20)
+    return Split(features, head, PLAIN)
 
 
-def efficientnet_like(seed: int = 0) -> WalledModel:
-    """Depthwise convolutions and ReLU6 to 20 maps of 4×4, more of them than positions; row 16."""
+def resnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
+    """The network of `resnet_parts` behind a wall at row 20."""
+    return build_wall(resnet_parts(seed), 20, construction=construction)
+
+
+def efficientnet_parts(seed: int = 0) -> Split:
+    """Depthwise convolutions and ReLU6 to 20 maps of 4×4, more of them than positions."""
 
     def depthwise(channels: int, out: int, stride: int) -> list[nn.Module]:
         return [
@@ -110,13 +120,20 @@ def efficientnet_like(seed: int = 0) -> WalledModel:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(20, CLASSES)
     )
     randomise(nn.ModuleList([features, head]), seed)
-    return build_wall(Split(features, head, PLAIN), row=16)
+    return Split(features, head, PLAIN)
+
+
+def efficientnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
+    """The network of `efficientnet_parts` behind a wall at row 16."""
+    return build_wall(efficientnet_parts(seed), 16, construction=construction)
 
 
 NETWORKS: dict[str, Callable[[int], WalledModel]] = {
     "vgg": vgg_like,
     "resnet": resnet_like,
     "efficientnet": efficientnet_like,
+    "resnet apart": partial(resnet_like, construction="apart"),
+    "efficientnet apart": partial(efficientnet_like, construction="apart"),
 }
 
 
