@@ -1,9 +1,8 @@
-"""Receptive fields and bleed against brute force."""
+"""Receptive fields against brute force."""
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -109,8 +108,10 @@ def test_the_papers_wall_follows_from_its_layers() -> None:
     """Row 4 of the VGG16's 14×14 map depends on image rows 0–169: 54 of 224 rows are hidden."""
     with torch.device("meta"):  # its layers without their weights
         model = masked_vgg16(classes=2)
-    assert model.wall == Wall(image_rows=224, hidden_rows=54, map_rows=14, visible_map_rows=5)
+    assert model.wall == Wall.rows(224, 224, 170)
     assert model.wall.row == 170
+    assert int(model.wall.hidden.any(dim=1).sum()) == 54
+    assert model.visible_cells.tolist() == [[True] * 14] * 5 + [[False] * 14] * 9
     assert reachable_rows(model.features, 224, 5).tolist() == [True] * 170 + [False] * 54
     # By hand, from the last map back: a 3×3 convolution adds a row, a pooling doubles them.
     last = 4
@@ -159,26 +160,3 @@ def test_visible_rows_that_the_map_does_not_have(visible: int) -> None:
     """The number of rows of the last map is said."""
     with pytest.raises(CamwallError, match="the last map has 4 rows"):
         reachable_rows(nn.MaxPool2d(2), 8, visible)
-
-
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(st.integers(2, 60), st.integers(1, 8), st.data())
-def test_bleed_rows_are_those_that_interpolation_fills(
-    map_rows: int, scale: int, data: st.DataObject
-) -> None:
-    """Upsampling an indicator of the visible map rows, as torch does it."""
-    image_rows = map_rows * scale + data.draw(st.integers(0, map_rows - 1))
-    visible = data.draw(st.integers(1, map_rows - 1))
-    hidden = data.draw(st.integers(1, image_rows - 1))
-    wall = Wall(image_rows, hidden, map_rows, visible)
-    indicator = (torch.arange(map_rows) < visible).double().view(1, 1, map_rows, 1)
-    large = F.interpolate(indicator, (image_rows, 1), mode="bilinear", align_corners=False)
-    touched = np.flatnonzero(large[0, 0, :, 0].numpy() > 1e-12)
-    assert wall.bleed_rows == max(0, int(touched[-1]) + 1 - wall.row)
-
-
-@pytest.mark.parametrize("fields", [(4, 0, 2, 1), (4, 4, 2, 1), (4, -1, 2, 1), (4, 2, 2, 2)])
-def test_impossible_walls(fields: tuple[int, int, int, int]) -> None:
-    """A wall has rows on both sides, of image and map."""
-    with pytest.raises(CamwallError, match=r"a wall (hides|leaves) between 1 and"):
-        Wall(*fields)

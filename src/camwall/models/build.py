@@ -26,8 +26,6 @@ class BuiltModel(WalledModel):
     once.
     """
 
-    why: str
-
     def __init__(self, parts: Split, wall: Wall, visible_cells: Tensor) -> None:
         super().__init__(wall, visible_cells, parts.preprocessing)
         trunk = parts.features
@@ -48,15 +46,6 @@ class BuiltModel(WalledModel):
     def reachable(self) -> None:
         return None  # what the construction says is no second witness
 
-    @property
-    def ground(self) -> str | None:
-        replaced = {"forward", "features", "head", "read", "after", "behind", "visible_features"}
-        if type(self) not in (WholeModel, ApartModel) or replaced & vars(self).keys():
-            return None  # somebody else's code
-        if getattr(self, "paint", "") == "none":
-            return None
-        return self.why
-
 
 class WholeModel(BuiltModel):
     """B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), with x̃ the image whose hidden pixels are painted."""
@@ -64,10 +53,15 @@ class WholeModel(BuiltModel):
     def __init__(self, parts: Split, wall: Wall, visible_cells: Tensor, paint: str) -> None:
         super().__init__(parts, wall, visible_cells)
         self.paint = paint
-        self.why = (
+
+    @property
+    def ground(self) -> str | None:
+        if self.paint == "none" or not self.as_made(WholeModel):
+            return None
+        return (
             "by construction for every input: the scores are a function of the image with its "
-            f"hidden pixels painted ({paint}) alone; maps behind the wall come from a pass over "
-            "the whole image"
+            f"hidden pixels painted ({self.paint}) alone; maps behind the wall come from a pass "
+            "over the whole image"
         )
 
     def features(self, images: Tensor) -> Tensor:  # type: ignore[override]
@@ -90,17 +84,21 @@ class WholeModel(BuiltModel):
 class ApartModel(BuiltModel):
     """The trunk runs on each side of the wall by itself, as on an image of its own."""
 
-    why = (
-        "by construction for every input: the trunk runs on the visible side alone, padded as if "
-        "the image ended at the wall, and the rest reads those maps only; maps behind the wall "
-        "come from a pass over the hidden side by itself"
-    )
-
     def __init__(self, parts: Split, wall: Wall, visible_cells: Tensor) -> None:
         super().__init__(parts, wall, visible_cells)
-        axis, at, hidden_last = wall.cut  # type: ignore[misc]  # build_wall sees to it
+        self._cut = axis, at, hidden_last = wall.cut  # type: ignore[misc]  # as build_wall sees to
         self._axis, self._at, self._hidden_last = axis + 2, at, hidden_last
         self._cells_at = int((visible_cells.all(dim=1 - axis) == hidden_last).sum())
+
+    @property
+    def ground(self) -> str | None:
+        if self.wall.cut != self._cut or not self.as_made(ApartModel):
+            return None
+        return (
+            "by construction for every input: the trunk runs on the visible side alone, padded as "
+            "if the image ended at the wall, and the rest reads those maps only; maps behind the "
+            "wall come from a pass over the hidden side by itself"
+        )
 
     def _sides(self, values: Tensor, at: int) -> tuple[Tensor, Tensor]:
         """The visible and the hidden side of images or maps."""
@@ -218,13 +216,16 @@ def build_wall(
         try:
             scores = model.eval()(torch.zeros(1, len(parts.preprocessing.mean), *size).to(maps))
         except (RuntimeError, ValueError) as error:
+            read = list(model.read(maps).shape)
             raise CamwallError(
-                f"the head cannot take the maps behind this wall ({str(error).splitlines()[0]}): "
-                "with construction='apart' it takes maps of any number of rows and columns"
+                f"the head cannot take maps of shape {read} ({str(error).splitlines()[0]})"
+                + (": with construction='apart' it gets those of one side alone" if apart else "")
             ) from None
+    if scores.ndim != 2:
+        raise CamwallError(f"the head gives {list(scores.shape)}, not scores [N, classes]")
     if scores.shape[1] == len(_IMAGENET_CATEGORIES):
         model.class_names = tuple(_IMAGENET_CATEGORIES)
-    return model
+    return model.eval()  # the network may have come in training mode
 
 
 def _maps(parts: Split, size: tuple[int, int]) -> Tensor:
@@ -232,12 +233,15 @@ def _maps(parts: Split, size: tuple[int, int]) -> Tensor:
     parameter = next(parts.features.parameters(), torch.zeros(()))
     blank = torch.zeros(1, len(parts.preprocessing.mean), *size).to(parameter)
     try:
-        return parts.features(blank)
+        maps = parts.features(blank)
     except (RuntimeError, ValueError) as error:
         raise CamwallError(
             f"the features cannot take an input of shape {list(blank.shape)} "
             f"({str(error).splitlines()[0]}): preprocessing says how images are made"
         ) from None
+    if maps.ndim != 4:
+        raise CamwallError(f"the features give {list(maps.shape)}, not maps [N, V, h, w]")
+    return maps
 
 
 def _check_sides(parts: Split, wall: Wall, cells: tuple[int, int]) -> None:

@@ -48,8 +48,8 @@ class SimpleCNN(WalledModel):
 
     def cells(self) -> Tensor:
         """The dense layer's weights by pooled cell, a view [classes, V, h', w']."""
-        weight = self.head[2].weight  # type: ignore[index]
-        return weight.view(-1, self.filters, *self.setting.pooled_shape)
+        weight = self.head[2].weight
+        return weight.view(-1, self.filters, *self.setting.pooled_shape)  # type: ignore[operator]
 
     @torch.no_grad()
     def apply_wall(self) -> None:
@@ -90,7 +90,7 @@ class SimpleCNN(WalledModel):
 
     @property
     def ground(self) -> str | None:
-        return MASKED_GROUND
+        return MASKED_GROUND if self.as_made(SimpleCNN) else None
 
 
 def simple_cnn(

@@ -226,7 +226,7 @@ def certify(
     if probes < 1 or repaints < 1:
         raise CamwallError(f"certify needs probes ≥ 1 and repaints ≥ 1, not {probes}, {repaints}")
     wall, gen = model.wall, torch.Generator().manual_seed(seed)
-    parameter = next(model.parameters())
+    parameter = next(model.parameters(), torch.zeros(()))
     probe = model.probe(probes, gen).to(parameter)
     if images is not None:
         if images.shape[1:] != probe.shape[1:]:

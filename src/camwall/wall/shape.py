@@ -96,6 +96,8 @@ class Wall:
         height: int, width: int, size: int = 32, share: float = 0.3, seed: int = 0
     ) -> "Wall":
         """Hide a random share of the tiles of ``size`` × ``size`` pixels."""
+        if size < 1:
+            raise CamwallError(f"tiles have a side of at least 1 pixel, not {size}")
         tiles = -(-height // size), -(-width // size)
         count = tiles[0] * tiles[1]
         if not 0 < round(share * count) < count:
