@@ -10,9 +10,9 @@ import torchvision
 from PIL import Image
 from torch import nn
 
-from camwall import CamwallError, Split, build_wall, certify, masked_vgg16
+from camwall import CamwallError, Split, Wall, build_wall, certify, masked_vgg16
 from camwall.config import quick
-from camwall.models import MaskedModel, Preprocessing, named, split
+from camwall.models import MaskedModel, Preprocessing, WholeModel, named, split
 from camwall.models.vgg import initialise_vgg
 from camwall.models.walled import WalledModel
 from tests.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_like
@@ -20,46 +20,68 @@ from tests.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_lik
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_two_parts_make_the_whole(network: str) -> None:
-    """Visible trunk and head give the model's maps and scores; hooks see the maps."""
+    """What the rest takes gives the model's scores, whichever way it is had; hooks see the maps."""
     model = NETWORKS[network](0).double()
     batch = images(model, 3).double()
-    rows = model.wall.visible_map_rows
     seen = []
     handle = model.target_layer.register_forward_hook(lambda *a: seen.append(a[2]))
     scores = model(batch)
     handle.remove()
     maps = model.features(batch)
     assert torch.equal(seen[0], maps)
-    assert maps.shape[2] == model.wall.map_rows
+    assert maps.shape[2:] == model.visible_cells.shape
+    read = model.read(maps)
+    cells = model.visible_cells
+    torch.testing.assert_close(read.flatten(2).sum(dim=2), maps[:, :, cells].sum(dim=2))
     visible = model.visible_features(batch)
-    torch.testing.assert_close(visible, maps[:, :, :rows], atol=1e-12, rtol=0)
-    torch.testing.assert_close(model.visible_head()(visible), scores, atol=1e-12, rtol=0)
+    torch.testing.assert_close(visible, read, atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.rest()(visible), scores, atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.rest()(read), scores, atol=1e-12, rtol=0)
     torch.testing.assert_close(model.head(maps), scores, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_visible_part_reads_the_visible_rows_alone(network: str) -> None:
-    """Cutting the image at the wall changes no bit of the visible maps."""
+    """Cutting the image at the wall, or painting below it, changes no bit of what is read."""
     model = NETWORKS[network](0)
     batch = images(model, 2)
-    cut = batch[:, :, : model.wall.row]
-    assert torch.equal(model.visible_features(batch), model.visible_features(cut))
+    expected = model.visible_features(batch)
+    painted = batch.clone()
+    painted[:, :, model.wall.row :] = float("nan")
+    assert torch.equal(model.visible_features(painted), expected)
+    assert model.rows_read == (32 if isinstance(model, WholeModel) else model.wall.row)
+    cut = batch[:, :, : model.rows_read]
+    assert torch.equal(model.visible_features(cut), expected)
 
 
-def test_the_visible_head_follows_the_weights() -> None:
+@pytest.mark.parametrize("network", NETWORKS)
+def test_maps_of_repainted_images(network: str) -> None:
+    """`behind` gives the hidden cells alone, `repainted` joins them to the visible ones."""
+    model = NETWORKS[network](0)
+    batch = images(model, 2)
+    other = torch.where(model.wall.hidden, images(model, 2, seed=1), batch)
+    maps, expected = model.features(batch), model.features(other)
+    hidden = ~model.visible_cells
+    assert not torch.equal(maps, expected)
+    assert torch.equal(model.behind(other)[:, :, hidden], expected[:, :, hidden])
+    assert torch.equal(model.repainted(maps, other), expected)
+
+
+def test_the_rest_follows_the_weights() -> None:
     """It is cut anew from the weights as they are."""
     model = vgg_like(0)
     batch = images(model, 1)
     with torch.no_grad():
         model.head[1].weight.mul_(2)
-        visible = model.visible_head()(model.visible_features(batch))
+        visible = model.rest()(model.visible_features(batch))
     torch.testing.assert_close(visible, model(batch))
 
 
 def test_masked_weights_stay_zero_and_the_baseline_keeps_its_own() -> None:
     """`apply_wall` zeroes the hidden cells of a masked model, no other weight."""
     masked, plain = vgg_like(0), vgg_like(0, masked=False)
-    rows = masked.wall.visible_map_rows
+    rows = masked.visible_map_rows
+    assert rows == masked.read_rows == 3
     assert not masked.cells()[:, :, rows:].any()
     assert torch.equal(masked.cells()[:, :, :rows], plain.cells()[:, :, :rows])
     assert plain.cells()[:, :, rows:].all()
@@ -88,23 +110,25 @@ SMALL = {
 }
 
 
+@pytest.mark.parametrize("construction", ["whole", "apart"])
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "efficientnet"] if quick() else SMALL)
 def test_known_families_are_walled_and_certified(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, construction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights, full size: certified, and the visible maps are the trunk's on that part."""
+    """Random weights, full size: certified to the last visible row."""
     # A dense layer of torchvision's VGG takes seconds to fill with random numbers; the wall does
     # not depend on which these are.
     monkeypatch.setattr(nn.init, "normal_", lambda t, mean=0.0, std=1.0: _cheap(t, std))
     monkeypatch.setattr(nn.init, "kaiming_uniform_", lambda t, **_: _cheap(t, 0.02))
     torch.manual_seed(0)
     make, row, map_rows = SMALL[name]
-    model = build_wall(make(), row)
+    model = build_wall(make(), row, construction=construction)
     assert model.wall.row == row
-    assert model.wall.map_rows == map_rows
-    assert not model.training
+    assert model.visible_cells.shape == (map_rows, map_rows)
+    assert not any(module.training for module in model.modules())
     found = certify(model, probes=1, repaints=3)
     assert found.classes == 5
+    assert found.proved.startswith("by construction for every input")
     assert found.last_row_seen == row - 1
 
 
@@ -116,12 +140,52 @@ def _cheap(tensor: torch.Tensor, std: float) -> torch.Tensor:
 
 
 def test_a_network_keeps_its_weights_and_shares_them() -> None:
-    """What `build_wall` makes is trained and saved as the network itself."""
-    network = torchvision.models.resnet18(num_classes=5)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    model = build_wall(network, 96)
-    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
-    assert {id(p) for p in network.parameters()} == {id(p) for p in model.parameters()}
+    """What `build_wall` makes is trained as the network itself; both are in evaluation mode."""
+    for construction in ("whole", "apart"):
+        network = torchvision.models.resnet18(num_classes=5).train()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        model = build_wall(network, 96, construction=construction)
+        assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+        assert {id(p) for p in network.parameters()} == {id(p) for p in model.parameters()}
+        assert not any(module.training for module in model.modules())
+
+
+def test_a_refused_network_is_left_in_its_mode() -> None:
+    """Only a model that is handed back is put in evaluation mode."""
+    parts = plain_parts()
+    parts.features.train()
+    with pytest.raises(CamwallError):
+        build_wall(parts, 5, construction="apart")
+    assert all(module.training for module in parts.features.modules())
+
+
+@pytest.mark.parametrize("construction", ["whole", "apart"])
+def test_twins_share_parameters_and_no_module(construction: str) -> None:
+    """A hook on one is none on the other; what trains one trains the other."""
+    model = build_wall(plain_parts(), 16, construction=construction)
+    first, second = model.twins
+    assert model.trunk is first
+    assert not {id(m) for m in first.modules()} & {id(m) for m in second.modules()}
+    pairs = zip(first.named_parameters(), second.named_parameters(), strict=True)
+    assert all(name == other and one is two for (name, one), (other, two) in pairs)
+    assert [b.tolist() for b in first.buffers()] == [b.tolist() for b in second.buffers()]
+    called: list[nn.Module] = []
+    for module in model.modules():
+        module.register_forward_hook(lambda module, *_: called.append(module))
+    model(torch.zeros(1, 3, 32, 32))
+    assert len(called) == len(set(called))  # DeepLift and LRP need each called once
+    assert set(model.modules()) - set(called) == {model.twins}
+    with torch.no_grad():
+        next(first.parameters()).mul_(2)
+    assert torch.equal(next(second.parameters()), next(first.parameters()))
+
+
+@pytest.mark.parametrize("name", ["features", "head", "trunk", "read"])
+def test_a_module_in_place_of_a_method_is_refused(name: str) -> None:
+    """It would be kept, and never be called."""
+    model = build_wall(plain_parts(), 16)
+    with pytest.raises(CamwallError, match=f"{name} of a WholeModel is no module that another"):
+        setattr(model, name, nn.Identity())
 
 
 def test_split_networks_score_as_the_whole_network() -> None:
@@ -138,14 +202,53 @@ def test_split_networks_score_as_the_whole_network() -> None:
 def test_rows_that_do_not_divide_the_map() -> None:
     """The rows that do are named."""
     parts = split(plain_parts())
+    apart = {"construction": "apart"}
     with pytest.raises(
         CamwallError,
-        match=r"a wall at row 5 does not divide the map of 8 rows; rows that do: 4, 8, .*, 28$",
+        match=r"a wall at row 5 does not divide the map of 8 rows; "
+        r"rows that do: 4, 8, .*, 28 \(construction='whole' takes any\)$",
     ):
-        build_wall(parts, 5)
+        build_wall(parts, 5, **apart)
+    with pytest.raises(
+        CamwallError,
+        match=r"at column 18 does not divide the map of 8 columns; columns that do: 4, 8, .*, 28 ",
+    ):
+        build_wall(parts, Wall.columns(32, 32, 0, 18), **apart)
+    assert build_wall(parts, 5).wall.row == 5
     for row in (0, 32, -4):
-        with pytest.raises(CamwallError, match="must lie within the image, 1 to 31"):
-            build_wall(parts, row)
+        for how in ({}, apart):
+            with pytest.raises(CamwallError, match="must lie within the image, 1 to 31"):
+                build_wall(parts, row, **how)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        ({"construction": "half"}, "unknown construction 'half'; known: whole, apart"),
+        ({"paint": "blue"}, "unknown paint 'blue'; known: zero, grey, .*, none"),
+        ({"construction": "apart", "paint": "grey"}, "are for construction='whole'"),
+        ({"construction": "apart", "visible_cells": torch.ones(8, 8)}, "for construction='whole'"),
+        ({"visible_cells": torch.ones(4, 8)}, r"are \[8, 8\] as the maps, not \[4, 8\]"),
+        ({"visible_cells": torch.ones(8, 8)}, "rows 16–31 of 32×32 leaves 64 of 64 map cells"),
+        ({"visible_cells": torch.zeros(8, 8)}, "leaves 0 of 64 map cells visible: move it"),
+        ({"wall": 2}, "rows 2–31 of 32×32 leaves 0 of 64 map cells visible: move it"),
+        ({"wall": Wall.rows(16, 32, 8)}, "made for images of 16×32, the network takes 32×32"),
+        ({"wall": torch.zeros(32, 32)}, "a wall is a bool tensor"),
+        (
+            {"wall": Wall.border(32, 32, 4), "construction": "apart"},
+            "has no two sides to run apart: construction='whole' takes it",
+        ),
+        (
+            {"wall": Wall.rows(32, 32, 8, 16), "construction": "apart"},
+            "has no two sides to run apart: construction='whole' takes it",
+        ),
+    ],
+)
+def test_walls_that_cannot_be_built(call: dict, match: str) -> None:
+    """One line each."""
+    with pytest.raises(CamwallError, match=match) as caught:
+        build_wall(plain_parts(), **{"wall": 16, **call})
+    assert "\n" not in str(caught.value)
 
 
 def plain_parts() -> Split:
@@ -170,7 +273,8 @@ def test_a_trunk_that_shrinks_the_map_on_each_side_is_refused() -> None:
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     parts = Split(features, head, Preprocessing((0.5,) * 3, (0.25,) * 3, None, 32))
     with pytest.raises(CamwallError, match=r"does not divide|cannot be run on each side apart"):
-        build_wall(parts, 16)
+        build_wall(parts, 16, construction="apart")
+    assert build_wall(parts, 16).visible_cells.shape == (15, 15)
 
 
 def test_heads_that_cannot_be_masked() -> None:
@@ -336,13 +440,26 @@ def test_a_network_that_only_derives_from_a_family_is_refused() -> None:
 
 
 def test_parts_that_do_not_fit_cost_one_line() -> None:
-    """A head of fixed size, images of other channels; features without parameters are taken."""
+    """A head of fixed size, images of other channels; features without parameters are taken.
+
+    A head of fixed size is no obstacle to `whole`, which changes no shape.
+    """
     features = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU())
     fixed = nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
     with pytest.raises(
-        CamwallError, match=r"the head cannot take an input of shape \[1, 4, 2, 4\]"
+        CamwallError, match=r"the head cannot take maps of shape \[1, 4, 2, 4\] .* one side alone$"
     ):
-        build_wall(Split(features, fixed, PLAIN), 16)
+        build_wall(Split(features, fixed, PLAIN), 16, construction="apart")
+    assert certify(build_wall(Split(features, fixed, PLAIN), 16)).last_row_seen == 15
+    with pytest.raises(
+        CamwallError, match=r"the head cannot take maps of shape \[1, 4, 4, 4\] .*\)$"
+    ):
+        build_wall(Split(features, nn.Sequential(nn.Flatten(), nn.Linear(7, 5)), PLAIN), 16)
+    with pytest.raises(CamwallError, match=r"the head gives \[1, 5, 4, 4\], not scores"):
+        build_wall(Split(features, nn.Conv2d(4, 5, 1), PLAIN), 16)
+    flat = nn.Sequential(features, nn.Flatten())
+    with pytest.raises(CamwallError, match=r"the features give \[1, 64\], not maps \[N, V, h, w\]"):
+        build_wall(Split(flat, nn.Linear(64, 5), PLAIN), 16)
     grey = nn.Sequential(nn.Conv2d(1, 4, 8, 8), nn.ReLU())
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     with pytest.raises(
@@ -350,5 +467,6 @@ def test_parts_that_do_not_fit_cost_one_line() -> None:
     ):
         build_wall(Split(grey, head, PLAIN), 16)
     bare = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 5))
-    model = build_wall(Split(nn.AvgPool2d(8), bare, PLAIN), 16)
-    assert certify(model).last_row_seen == 15
+    for construction in ("whole", "apart"):
+        model = build_wall(Split(nn.AvgPool2d(8), bare, PLAIN), 16, construction=construction)
+        assert certify(model).last_row_seen == 15

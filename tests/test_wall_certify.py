@@ -1,38 +1,47 @@
 """The certificate: given to walls that hold, refused to every kind of hole."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from camwall import BlindnessError, CamwallError, WalledModel, certify
-from camwall.models.sides import VisibleHead
-from camwall.models.walled import MaskedModel
+from camwall import (
+    BlindnessError,
+    CamwallError,
+    Split,
+    Wall,
+    WalledModel,
+    build_wall,
+    certify,
+    simple_cnn,
+)
+from camwall.models import MaskedModel, WholeModel
 from camwall.wall import reachable_rows
 from tests.as_found import assert_same, snapshot, unsettle
-from tests.networks import NETWORKS, images, resnet_like, vgg_like
+from tests.networks import NETWORKS, PLAIN, images, resnet_like, resnet_parts, vgg_like
 
 
 @pytest.mark.parametrize("every_class", [False, True])
 @pytest.mark.parametrize("network", NETWORKS)
 def test_real_walls_are_certified(network: str, every_class: bool) -> None:
-    """One line with wall, classes, probes, repaints and geometry; same in double precision."""
+    """One line with wall, what is proved, classes, probes, repaints; same in double precision."""
     for seed in range(3):
         model = NETWORKS[network](seed)
         found = certify(model, images(model, 2), every_class=every_class)
         assert found.wall == model.wall
         assert found.classes == 6
-        assert found.probes == 5
-        assert found.geometry
+        assert found.probes == 3 + 2 + 2  # noise, grey and a ramp, the images
+        assert found.proved == model.ground
+        assert found.proved.startswith("by geometry" if network == "vgg" else "by construction")
         assert found.every_class is every_class
         assert found.last_row_seen < model.wall.row
+        assert found.visible_seen > 0.5
         line = str(found)
         assert "\n" not in line
         assert line.startswith(
-            f"blind to rows {model.wall.row}–31 ({model.wall.hidden_rows} of 32)"
+            f"blind to rows {model.wall.row}–31 of 32×32 ({model.wall.share:.1%} of the pixels): "
+            f"proved {found.proved}; probed on 7 images"
         )
         certify(model.double())
 
@@ -55,22 +64,15 @@ def test_one_weight_behind_the_wall_is_found_even_if_its_unit_is_silent() -> Non
         certify(model)
 
 
-class Unruled(MaskedModel):
-    """A masked model that knows nothing about its geometry."""
-
-    def reachable_rows(self) -> None:
-        return None
+def become(model: WalledModel, **members) -> WalledModel:
+    """``model`` with some of its methods replaced: somebody else's code."""
+    model.__class__ = type("Changed", (type(model),), members)
+    return model
 
 
 def unruled(model: WalledModel) -> WalledModel:
     """``model`` with gradients and repaints as the only witnesses."""
-    kinds = {True: Unruled, False: type("Unruled", (type(model),), {"reachable_rows": _none})}
-    model.__class__ = kinds[isinstance(model, MaskedModel)]
-    return model
-
-
-def _none(_: WalledModel) -> None:
-    return None
+    return become(model, reachable=lambda self: None)
 
 
 @pytest.mark.parametrize("every_class", [False, True])
@@ -93,12 +95,17 @@ def test_the_baseline_is_refused() -> None:
         certify(unruled(vgg_like(0, masked=False)))
 
 
-def test_a_head_that_reads_across_the_wall_is_refused_by_geometry() -> None:
-    """One row too many of a split network's maps is a row of the hidden side, which sees it all."""
-    model = NETWORKS["resnet"](0)
-    model.head.rows += 1
-    assert model.reachable_rows().all()
-    with pytest.raises(BlindnessError, match="by the layers' receptive fields"):
+def test_a_head_that_reads_across_the_wall_is_refused() -> None:
+    """One row of cells too many is a row of the hidden side, which sees all of that side."""
+    model = resnet_like(0, "apart")
+    model._cells_at += 1
+    with pytest.raises(BlindnessError, match=r"rows 20–31 .* the gradient of a score is not 0"):
+        certify(model)
+    model = resnet_like(0)
+    across = model.visible_cells.clone()
+    across[5] = True
+    model.read = lambda maps: torch.where(across, maps, 0.0)
+    with pytest.raises(BlindnessError, match=r"rows 20–\d+ .* the gradient of a score is not 0"):
         certify(model)
 
 
@@ -107,58 +114,76 @@ def test_a_head_that_reads_across_the_wall_is_refused_by_geometry() -> None:
 def test_a_wall_stated_too_high_is_refused(network: str, geometry: bool) -> None:
     """The rows between the stated and the real wall are named."""
     model = NETWORKS[network](0)
-    model.wall = replace(model.wall, hidden_rows=model.wall.hidden_rows + 2)
-    first = model.wall.row
+    real, first = model.wall, model.wall.row - 2
+    model.wall = Wall.rows(32, 32, first)
+    if isinstance(model, WholeModel):  # its wall is where it paints
+        model = become(model, _seen=lambda self, x, trunk: trunk(x.masked_fill(real.hidden, 0.0)))
+    assert (model.ground is None) == (network != "vgg")
     with pytest.raises(BlindnessError, match=f"rows {first}–{first + 1} are said to be hidden"):
         certify(model if geometry else unruled(model))
 
 
-def test_a_trunk_that_is_not_split_is_refused() -> None:
+def test_a_wall_that_is_painted_is_where_it_is_stated() -> None:
+    """With `whole`, another wall is another x̃: the rows between are hidden from then on."""
+    model, as_it_was = resnet_like(0), resnet_like(0)
+    model.wall = Wall.rows(32, 32, 18)
+    assert certify(model).last_row_seen == 17
+    batch = images(model, 2)
+    other = batch.clone()
+    other[:, :, 18:20] += 1
+    assert torch.equal(model(batch), model(other))
+    assert not torch.equal(as_it_was(batch), as_it_was(other))
+
+
+@pytest.mark.parametrize("construction", ["whole", "apart"])
+def test_a_trunk_that_is_not_split_is_refused(construction: str) -> None:
     """A head that reads visible rows only is no wall: receptive fields cross it."""
-    model = resnet_like(0)
-    model.features = model.features.trunk
+    model = resnet_like(0, construction)
+    model.features = lambda batch: model.trunk(batch)
+    assert model.ground is None
     with pytest.raises(BlindnessError, match=r"rows 20–\d+ .* the gradient of a score is not 0"):
-        certify(unruled(model))
+        certify(model)
 
 
-def test_a_hole_for_one_class_alone_is_found() -> None:
+def test_maps_of_the_whole_image_on_both_sides_are_refused() -> None:
+    """``paint="none"`` is no wall, and nothing is proved of it."""
+    model = build_wall(resnet_parts(0), 20, paint="none")
+    assert model.ground is None
+    with pytest.raises(BlindnessError, match=r"rows 20–\d+ .* the gradient of a score is not 0"):
+        certify(model)
+
+
+@pytest.mark.parametrize("construction", ["whole", "apart"])
+def test_a_hole_for_one_class_alone_is_found(construction: str) -> None:
     """Each class counts, not their sum: two classes with opposite holes do not cancel."""
-    model = unruled(resnet_like(0))
 
-    class Leaky(VisibleHead):
-        def forward(self, maps: Tensor) -> Tensor:
-            scores = super().forward(maps)
-            hole = maps[:, 3, 7].mean(dim=1)
-            return scores + torch.stack([hole, -hole] + 4 * [0 * hole], dim=1)
+    def leaky(self, maps: Tensor) -> Tensor:
+        hole = maps[:, 3, 7].mean(dim=1)
+        return self.after(self.read(maps)) + torch.stack([hole, -hole] + 4 * [0 * hole], dim=1)
 
-    model.head = Leaky(model.head.head, model.head.rows)
+    model = become(resnet_like(0, construction), head=leaky)
     for every_class in (False, True):
-        with pytest.raises(BlindnessError, match="rows 20–31"):
+        # Of the whole picture the last row of cells sees some visible pixels too, and these rows.
+        with pytest.raises(BlindnessError, match=r"rows 20–31"):
             certify(model, every_class=every_class)
 
 
-def test_a_hole_without_gradient_is_found_by_repainting() -> None:
+@pytest.mark.parametrize("construction", ["whole", "apart"])
+def test_a_hole_without_gradient_is_found_by_repainting(construction: str) -> None:
     """A score that jumps with the hidden pixels has gradient 0 almost everywhere."""
-    model = unruled(resnet_like(0))
 
-    class Jump(VisibleHead):
-        def forward(self, maps: Tensor) -> Tensor:
-            return super().forward(maps) + (maps[:, :, 6:].amax(dim=(1, 2, 3)) > 100)[:, None]
+    def jump(self, maps: Tensor) -> Tensor:
+        return self.after(self.read(maps)) + (maps[:, :, 6:].amax(dim=(1, 2, 3)) > 100)[:, None]
 
-    model.head = Jump(model.head.head, model.head.rows)
     with pytest.raises(BlindnessError, match="repainting them changes a score"):
-        certify(model)
+        certify(become(resnet_like(0, construction), head=jump))
 
 
 def test_geometry_that_says_too_little_is_refused() -> None:
     """A gradient where the stated receptive fields have no path."""
 
-    class Wrong(MaskedModel):
-        def reachable_rows(self) -> np.ndarray:
-            return np.arange(32) < 10
-
-    model = vgg_like(0)
-    model.__class__ = Wrong
+    pixels = (torch.arange(32) < 10)[:, None].expand(32, 32)
+    model = become(vgg_like(0), reachable=lambda self: pixels)
     with pytest.raises(BlindnessError, match=r"rows 10–18 have a gradient but no path"):
         certify(model)
 
@@ -185,9 +210,10 @@ def test_a_layer_that_cannot_be_differentiated_twice_falls_back_to_each_class() 
         def forward(self, values: Tensor) -> Tensor:
             return Once.apply(values)
 
-    model = resnet_like(0)
-    model.head.head = nn.Sequential(Square(), *model.head.head)
-    assert certify(model).every_class
+    for construction in ("whole", "apart"):
+        model = resnet_like(0, construction)
+        model.after = nn.Sequential(Square(), *model.after)
+        assert certify(model).every_class
 
 
 @pytest.mark.parametrize("every_class", [False, True])
@@ -230,3 +256,221 @@ def test_bad_input() -> None:
         certify(model)
     with pytest.raises(CamwallError, match=r"images of shape \[N, 3, 32, 32\]"):
         certify(vgg_like(0), torch.zeros(1, 3, 40, 40))
+    bare = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert certify(build_wall(Split(nn.AvgPool2d(4), bare, PLAIN), 16)).visible_seen == 1
+
+
+# --------------------------------------------------------------------------------------------
+# What is proved, and what was probed
+
+
+def test_nothing_is_proved_of_somebody_elses_code() -> None:
+    """A subclass, an instance attribute in place of a method, a module in place of the identity."""
+
+    def another_head(model: WalledModel) -> None:
+        class Other(nn.Sequential):
+            def forward(self, maps: Tensor) -> Tensor:
+                return super().forward(maps)
+
+        model.head = Other(*model.head)
+
+    def another_target(model: WalledModel) -> None:
+        model.target_layer = nn.Dropout(0.5)
+
+    changes = {
+        name: [
+            lambda m: become(m, features=lambda self, x: type(self).__mro__[1].features(self, x)),
+            lambda m: setattr(m, "features", m.features),
+            lambda m: setattr(m, "head", m.head),
+            lambda m: setattr(m, "read", m.read),
+            lambda m: setattr(m, "forward", m.forward),
+            another_target,
+        ]
+        for name in NETWORKS
+        if name != "vgg"
+    }
+    changes["vgg"] = [
+        lambda m: become(m, forward=lambda self, x: MaskedModel.forward(self, x)),
+        lambda m: setattr(m, "forward", m.forward),
+        lambda m: setattr(m, "reachable", m.reachable),
+        another_head,
+        another_target,
+    ]
+    for name, several in changes.items():
+        for change in several:
+            model = NETWORKS[name](0)
+            assert model.ground is not None
+            change(model)
+            assert model.ground is None
+            found = certify(model, probes=1, repaints=1)  # the wall itself is as it was
+            assert found.proved is None
+            assert "): nothing is proved; probed on 3 images" in str(found)
+
+
+def test_the_simple_network_is_proved_by_geometry_as_it_was_made() -> None:
+    """And a subclass of it by nothing."""
+    model = simple_cnn(filters=4)
+    assert certify(model).proved.startswith("by geometry")
+    assert become(model).ground is None
+
+
+@pytest.mark.parametrize(
+    "wall",
+    [
+        Wall.columns(32, 32, 20),
+        Wall.columns(32, 32, 0, 12),
+        Wall.rows(32, 32, 0, 12),
+        Wall.quadrant(32, 32, left=True),
+        Wall.border(32, 32, 6),
+        Wall.boxes(32, 32, [(3, 5, 9, 14), (20, 1, 32, 7)]),
+        Wall.patches(32, 32, 8, seed=3),
+    ],
+    ids=str,
+)
+def test_walls_of_every_shape_are_certified_and_their_holes_named(wall: Wall) -> None:
+    """A wall that is no row has no last row; without paint, its hidden pixels are seen."""
+    found = certify(build_wall(resnet_parts(0), wall))
+    assert found.wall == wall
+    assert found.last_row_seen is None
+    assert str(found).startswith(f"blind to {wall} ({wall.share:.1%} of the pixels): proved by")
+    assert ", row" not in str(found)
+    where = "columns" if wall.cut is not None and wall.cut[0] == 1 else "rows"
+    with pytest.raises(BlindnessError, match=f"the wall has a hole: .*{where} .*are said to be"):
+        certify(build_wall(resnet_parts(0), wall, paint="none"))
+
+
+def test_a_hole_of_one_pixel_is_named() -> None:
+    """Of a wall that no rows or columns tell, pixels are counted."""
+    wall = Wall.boxes(32, 32, [(4, 4, 12, 12), (16, 16, 28, 28)])
+    model = build_wall(resnet_parts(0), wall)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return WholeModel.forward(self, batch) + batch[:, 0, 20, 25, None]
+
+    hole = "1 pixels in rows 20, columns 25 are said to be hidden"
+    with pytest.raises(BlindnessError, match=hole):
+        certify(become(model, forward=forward))
+
+
+def on_blue(leak: float = 0.0) -> WalledModel:
+    """A network that is dead but on images whose third channel is far above 1, and so its hole."""
+    model = resnet_like(0)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        awake = (batch[:, 2, :20].amin(dim=(1, 2)) > 50)[:, None]
+        scores = WholeModel.forward(self, batch)
+        hole = leak * batch[:, 1, 30].mean(dim=1, keepdim=True)
+        return torch.where(awake, scores + hole, 0.0)
+
+    return become(model, forward=forward)
+
+
+def test_a_network_that_is_dead_on_noise_is_certified_with_real_images() -> None:
+    """Without them the line says to give some; with them a hole is found, or none."""
+    awake = images(resnet_like(0), 2)
+    awake[:, 2] += 100
+    with pytest.raises(
+        CamwallError, match=r"not on noise, grey and a ramp: give certify real"
+    ) as e:
+        certify(on_blue())
+    assert not isinstance(e.value, BlindnessError)
+    assert "\n" not in str(e.value)
+    with pytest.raises(CamwallError, match=r"no pixel has a gradient.* not on any probe"):
+        certify(on_blue(), images(resnet_like(0), 2))
+    found = certify(on_blue(), awake)
+    assert found.visible_seen > 0.5
+    assert found.probes == 7
+    with pytest.raises(BlindnessError, match="rows 30 are said to be hidden"):
+        certify(on_blue(leak=1.0), awake)
+
+
+def test_a_network_whose_scores_change_from_call_to_call_is_told_so() -> None:
+    """Dropout that stays on, or a state that counts the calls."""
+
+    def random(self, batch: Tensor) -> Tensor:
+        return nn.functional.dropout(WholeModel.forward(self, batch), 0.5, training=True)
+
+    def counting(self, batch: Tensor) -> Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return WholeModel.forward(self, batch) + self.calls
+
+    for forward in (random, counting):
+        with pytest.raises(CamwallError, match="scores change from call to call") as caught:
+            certify(become(resnet_like(0), forward=forward))
+        assert not isinstance(caught.value, BlindnessError)
+        assert "\n" not in str(caught.value)
+
+
+def hidden_jump(batch: Tensor) -> Tensor:
+    """A value of each image that its hidden pixels decide, with gradient 0 wherever it has one."""
+    return (batch[:, 0, 30, 3] > 0.1).to(batch)[:, None]
+
+
+HOLES = {
+    "in batches of 1": lambda x: len(x) == 1,
+    "in batches of 2": lambda x: len(x) == 2,
+    "in batches of 5": lambda x: len(x) == 5,
+    "without gradients": lambda x: not torch.is_grad_enabled(),
+    "with gradients": lambda x: torch.is_grad_enabled(),
+    "in batches of 1 with gradients": lambda x: len(x) == 1 and torch.is_grad_enabled(),
+    "in batches of 2 with gradients": lambda x: len(x) == 2 and torch.is_grad_enabled(),
+    "in batches of 1 without gradients": lambda x: len(x) == 1 and not torch.is_grad_enabled(),
+    "in batches of 2 without gradients": lambda x: len(x) == 2 and not torch.is_grad_enabled(),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("given_images", [0, 3])
+@pytest.mark.parametrize("where", HOLES)
+def test_holes_that_show_only_there_are_found(where: str, given_images: int, seed: int) -> None:
+    """In one batch size or one gradient mode, and only as a jump, which no gradient shows."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        scores = WholeModel.forward(self, batch)
+        return scores + hidden_jump(batch) if HOLES[where](batch) else scores
+
+    model = become(resnet_like(0), forward=forward)
+    batch = images(model, given_images, seed) if given_images else None
+    with pytest.raises(BlindnessError, match=r"rows 30 .*repainting them changes a score"):
+        certify(model, batch, seed=seed)
+
+
+CONTENTS = {
+    "mid-grey": lambda hidden: (hidden == 0).flatten(1).all(dim=1),
+    "any one colour": lambda hidden: (hidden == hidden[..., :1, :1]).flatten(1).all(dim=1),
+    "a ramp along the columns": lambda h: (h.diff(dim=3) > 0).flatten(1).all(dim=1),
+    "a thousand times the extremes": lambda hidden: (hidden.abs() > 1000).flatten(1).all(dim=1),
+    "noise": lambda hidden: (hidden.flatten(1).std(dim=1) > 1.2) & (hidden.amax((1, 2, 3)) < 50),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_holes_that_show_only_for_one_content_are_found(content: str) -> None:
+    """One class moves where the hidden pixels are of one kind, and for no other content."""
+
+    def forward(self, batch: Tensor) -> Tensor:
+        scores = WholeModel.forward(self, batch)
+        return scores + CONTENTS[content](batch[:, :, 20:]).to(scores)[:, None]
+
+    model = become(resnet_like(0), forward=forward)
+    with pytest.raises(BlindnessError, match=r"are said to be hidden .*repainting them changes"):
+        certify(model)
+
+
+def test_a_hole_that_only_the_callers_images_show() -> None:
+    """Images that are given are probes, and paint each other's hidden pixels."""
+    batch = images(resnet_like(0), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = (x[:, None] == batch)[:, :, :, :20].flatten(2).all(dim=2).any(dim=1)[:, None]
+        return WholeModel.forward(self, x) + known * x[:, 0, 25].mean(dim=1, keepdim=True)
+
+    certify(become(resnet_like(0), forward=forward))
+    with pytest.raises(BlindnessError, match="rows 25 are said to be hidden"):
+        certify(become(resnet_like(0), forward=forward), batch)
+
+
+def test_an_unwalled_network_has_no_wall_to_certify() -> None:
+    """One line says what makes one."""
+    with pytest.raises(CamwallError, match=r"a Linear has no wall to certify: .*build_wall"):
+        certify(nn.Linear(2, 2))

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,15 @@ class WalledModel(nn.Module, ABC):
         self.register_buffer("visible_cells", visible_cells, persistent=False)
         self.preprocessing = preprocessing
         self.class_names = class_names
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module) and hasattr(type(self), name):
+            # torch would keep the module, and go on calling the method.
+            raise CamwallError(
+                f"{name} of a {type(self).__name__} is no module that another can stand in for: "
+                "derive a class, or build_wall a camwall.Split of other parts"
+            )
+        super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor:
         self.check_images(images)

@@ -152,14 +152,18 @@ def _gradients(
     return seen.cpu(), moved
 
 
+def _extremes(images: Tensor) -> list[Tensor]:
+    far = 1e3 * max(float(images.abs().max()), 1.0)
+    return [torch.full_like(images, value) for value in (far, -far)]
+
+
 def _fills(images: Tensor, count: int, gen: torch.Generator) -> Iterator[Tensor]:
     """What to paint hidden pixels with: constants, ramps, other pictures, extremes, then noise."""
     low, high = float(images.min()), float(images.max())
-    far = 1e3 * max(abs(low), abs(high), 1.0)
     fixed = [torch.full_like(images, value) for value in (0.0, (low + high) / 2, low, high)]
     ramp = torch.linspace(low, high, images.shape[3], dtype=images.dtype, device=images.device)
     fixed += [ramp.expand_as(images), images.roll(1, dims=0)]
-    fixed += [images.flip(2), images.flip(3)] + [torch.full_like(images, v) for v in (far, -far)]
+    fixed += [images.flip(2), images.flip(3), *_extremes(images)]
     for index in range(count):
         if index < len(fixed):
             yield fixed[index]
@@ -292,14 +296,14 @@ def _repaint(model: Walled, probe: Tensor, repaints: int, gen: torch.Generator) 
         with torch.set_grad_enabled(gradients):  # some layers run another kernel with gradients
             return finite(model(images)).detach()
 
-    # Every repaint on all probes at once; then a few of them in every batch size and mode.
+    # Every repaint on all probes at once; then one of them in every batch size and mode, and both
+    # extremes, between which each pixel lies: a jump that it makes with a pixel shows in one.
     trials = [(probe, fill, False) for fill in fills]
     for number, size in enumerate(BATCHES):
         few = torch.arange(size) % len(probe)
         for gradients in (False, True) if size in WITH_GRADIENTS else (False,):
-            trials.append(
-                (probe[few], fills[(2 * number + gradients) % len(fills)][few], gradients)
-            )
+            for fill in (fills[(2 * number + gradients) % len(fills)], *_extremes(probe)):
+                trials.append((probe[few], fill[few], gradients))
     before: dict[tuple[int, bool], Tensor] = {}
     for images, fill, gradients in trials:
         key = len(images), gradients
