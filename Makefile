@@ -57,10 +57,9 @@ book: $(SETUP) $(FRESH) ## Build the book: _build/html/index.html
 	  test $$complete = yes || { rm $(FRESH); \
 	    echo 'Some data is missing (see above): its pages say so. Run `make book` again to retry.'; }
 
-test: $(SETUP) ## Test the library, the notebooks and the chapters (in quick mode)
+test: $(SETUP) ## Test the library, the notebooks and the chapters (ARGS=--long: in full size)
 	@$(BIN)/camwall fetch || echo 'Some data is missing (see above): its chapters are tested without.'
-	@CAMWALL_QUICK=1 OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest --nbmake -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/pytest --nbmake -n $(WORKERS) $(ARGS)
 
 lint: $(SETUP) ## Check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

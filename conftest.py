@@ -1,6 +1,12 @@
-"""Make the chapters tests: `pytest --nbmake` runs MyST notebooks as it runs .ipynb files."""
+"""Make the chapters tests: `pytest --nbmake` runs MyST notebooks as it runs .ipynb files.
 
+Runs are shrunk to smoke runs, unless `--long` asks for their full size.
+"""
+
+import os
 import shutil
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -9,6 +15,34 @@ import jupytext
 import nbformat
 import pytest
 from nbmake.pytest_items import NotebookFile, NotebookItem
+
+LONG_CELL = 2 * 60 * 60  # seconds that a notebook's cell may take in its full size
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one option of ours."""
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="run tests, notebooks and chapters in their full size, not as smoke runs",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set what kernels, subprocesses and test modules read from the environment, before they do.
+
+    The option alone decides, as in `make book`: a variable forgotten in a shell has no say.
+    """
+    os.environ["CAMWALL_QUICK"] = "0" if config.option.long else "1"
+    if config.option.long and hasattr(config.option, "nbmake_timeout"):
+        config.option.nbmake_timeout = max(config.option.nbmake_timeout, LONG_CELL)
+    # One thread a process, on every machine: sums in another order are other sums in the last bit.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which way this run goes."""
+    return "camwall: " + ("full size" if config.option.long else "smoke runs (--long: full size)")
 
 
 def read_chapter(path: str, as_version: int = nbformat.current_nbformat) -> nbformat.NotebookNode:
@@ -37,10 +71,21 @@ class ChapterFile(NotebookFile):
         yield ChapterItem.from_parent(self, filename=str(self.path))
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Forget what the notebooks wrote when they were tested last: they would take it up again."""
-    if session.config.option.nbmake and not hasattr(session.config, "workerinput"):
-        shutil.rmtree(session.config.rootpath / "notebooks" / "runs", ignore_errors=True)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Run a copy of a notebook, elsewhere.
+
+    What it writes beside itself neither takes up nor replaces a run of the reader's.
+    """
+    if type(item) is not NotebookItem or item.config.option.overwrite:
+        return (yield)
+    source = item.filename
+    with tempfile.TemporaryDirectory(prefix="camwall-") as folder:
+        item.filename = shutil.copy(source, folder)
+        try:
+            return (yield)
+        finally:
+            item.filename = source
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ChapterFile | None:

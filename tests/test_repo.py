@@ -1,11 +1,15 @@
 """The repository itself: what its files promise each other and the reader."""
 
 import ast
+import os
 import re
+import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import jupytext
@@ -85,21 +89,47 @@ def test_notebook_has_one_parameters_cell_and_no_outputs(path: Path) -> None:
         assert cell.execution_count is None, cell.source
 
 
-def test_documented_commands_name_parameters_that_exist() -> None:
-    """Every `papermill … -p name` that a page, the README or a notebook shows is accepted."""
+@cache
+def shown_papermill_commands() -> list[tuple[str, list[str]]]:
+    """The place and the words of every papermill command that a reader is shown."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (*PAGES, ROOT / "README.md")}
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        texts[path] = "\n\n".join(cell.source for cell in cells)
+    for path in (ROOT / "src" / "camwall").rglob("*.py"):
+        texts[path] = path.read_text(encoding="utf-8")
+    return [
+        (path.name, shlex.split(command.replace("\\\n", " "), comments=True))
+        for path, text in texts.items()
+        for command in re.findall(r"\bpapermill [\w./-]+\.ipynb\b(?:[^\n`]|(?<=\\)\n)*", text)
+    ]
+
+
+def test_shown_papermill_commands_have_an_output() -> None:
+    """A notebook of ours, then where to: on a terminal papermill refuses to run without."""
+    commands = shown_papermill_commands()
+    assert {"README.md"} | {path.name for path in NOTEBOOKS} <= {place for place, _ in commands}
+    for place, words in commands:
+        assert words[1] in {f"notebooks/{path.name}" for path in NOTEBOOKS}, f"{place}: {words}"
+        assert re.fullmatch(r"\w[\w./-]*\.ipynb", "".join(words[2:3])), f"{place}: {words}"
+
+
+def test_shown_papermill_commands_name_parameters_that_exist() -> None:
+    """Every `papermill … -p name` and `-y '{name: …}'` is accepted."""
     parameters = {}
-    texts = [page.read_text(encoding="utf-8") for page in (*PAGES, ROOT / "README.md")]
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
         (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
         names = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name)]
-        parameters[path.name] = {node.id for node in names}
-        texts += [cell.source for cell in cells]
-    commands = re.findall(r"papermill notebooks/([\w.]+) ((?:[^\n]|(?<=\\)\n)*)", "\n".join(texts))
-    assert commands
-    for notebook, options in commands:
-        given = set(re.findall(r"-[pr] (\w+) ", options))
-        assert given <= parameters[notebook], f"{notebook}: {given - parameters[notebook]}"
+        parameters[f"notebooks/{path.name}"] = {node.id for node in names}
+    for place, words in shown_papermill_commands():
+        given = set()
+        for option, value in pairwise(words):
+            if option in {"-p", "-r"}:
+                given.add(value)
+            elif option == "-y":
+                given |= set(yaml.safe_load(value))
+        assert given <= parameters[words[1]], f"{place}: {given - parameters[words[1]]}"
 
 
 def test_every_citation_key_is_in_the_bibliography() -> None:
@@ -214,6 +244,43 @@ def test_readme_names_only_what_exists() -> None:
     assert {"book", "test"} <= wanted <= targets
 
 
+def commands(text: str) -> list[list[str]]:
+    """The words of each line of the shell blocks of a page, comments left out."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def test_every_door_runs_the_same_tests() -> None:
+    """`make test` is the `pytest --nbmake` of the README, and CI runs `make test`."""
+    recipe = subprocess.run(
+        ["make", "--dry-run", "test", "WORKERS=3", "ARGS=--long"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert ".venv/bin/pytest --nbmake -n 3 --long" in recipe.splitlines()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert ["pytest", "--nbmake"] in commands(readme)
+    assert ["pytest", "--nbmake", "--long"] in commands(readme)
+    assert re.search(r"^make test\b", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.M)
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text(encoding="utf-8"))
+    for job in ("build", "pythons"):
+        runs = [step["run"].split() for step in workflow["jobs"][job]["steps"] if "run" in step]
+        assert [run[:2] for run in runs] in ([["bash", ".ci/run"]], [["make", "test"]]), job
+
+
+def test_readme_and_first_page_start_alike() -> None:
+    """The book's first page clones, builds and tests with the commands of the README."""
+    (start, *_) = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert start[:2] == ["git", "clone"]
+    shown = commands((ROOT / "book" / "intro.md").read_text(encoding="utf-8"))
+    assert shown[0] == start
+    of_readme = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [words for words in shown if words not in of_readme] == []
+
+
 def test_makefile_help_lists_every_target() -> None:
     """`make` alone shows each target that the Makefile declares."""
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
@@ -306,6 +373,26 @@ kernelspec:
 """
 
 
+def run_pytest(folder: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the tests of a folder with the hooks of this repository's conftest."""
+    apart = ["-p", "conftest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-rA", "-W", "default", *apart, *options, str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=300,
+        env=os.environ | variables,
+    )
+
+
+def outcomes(run: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Each test's name without what follows its file's or its own, and how it ended."""
+    found = re.findall(r"^(PASSED|FAILED) .*::(\w+)", run.stdout, re.MULTILINE)
+    return {name: outcome for outcome, name in found}
+
+
 def test_chapters_are_tests(tmp_path: Path) -> None:
     """A chapter passes when its cells run, fails with a failing cell, and prose is no test."""
     cells = {
@@ -316,17 +403,31 @@ def test_chapters_are_tests(tmp_path: Path) -> None:
     for name, cell in cells.items():
         (tmp_path / f"{name}.md").write_text(PAGE % cell, encoding="utf-8")
     (tmp_path / "prose.md").write_text("# Prose\n", encoding="utf-8")
-    options = ["--nbmake", "-rA", "-p", "conftest", "-p", "no:cacheprovider", "-W", "default"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=120,
-    )
-    found = {
-        name: outcome
-        for outcome, name in re.findall(r"^(PASSED|FAILED) .*::(\w+)\.md", run.stdout, re.M)
-    }
-    assert found == {"right": "PASSED", "wrong": "FAILED", "expected": "PASSED"}, run.stdout
+    run = run_pytest(tmp_path, "--nbmake")
+    expected = {"right": "PASSED", "wrong": "FAILED", "expected": "PASSED"}
+    assert outcomes(run) == expected, run.stdout
+
+
+@pytest.mark.parametrize(("options", "quick"), [((), "1"), (("-n", "1"), "1"), (("--long",), "0")])
+def test_smoke_runs_are_the_default(tmp_path: Path, options: tuple[str, ...], quick: str) -> None:
+    """Tests, workers and kernels are told to shrink, unless --long is given; no variable helps."""
+    told = f"import os; assert os.environ['CAMWALL_QUICK'] == '{quick}'"
+    (tmp_path / "test_one.py").write_text(f"{told}\ndef test_two(): pass\n", encoding="utf-8")
+    (tmp_path / "page.md").write_text(PAGE % told, encoding="utf-8")
+    run = run_pytest(tmp_path, "--nbmake", *options, CAMWALL_QUICK="0" if quick == "1" else "1")
+    assert outcomes(run) == {"test_two": "PASSED", "page": "PASSED"}, run.stdout
+
+
+def test_notebooks_are_tested_elsewhere(tmp_path: Path) -> None:
+    """A tested notebook neither finds nor replaces what a reader's run has left beside it."""
+    (tmp_path / "kept.txt").write_text("a long run", encoding="utf-8")
+    cell = """
+        from pathlib import Path
+        assert not Path("kept.txt").exists()
+        Path("kept.txt").write_text("a smoke run")
+    """
+    code = nbformat.v4.new_code_cell(textwrap.dedent(cell))
+    nbformat.write(nbformat.v4.new_notebook(cells=[code]), tmp_path / "run.ipynb")
+    run = run_pytest(tmp_path, "--nbmake")
+    assert outcomes(run) == {"run": "PASSED"}, run.stdout
+    assert (tmp_path / "kept.txt").read_text(encoding="utf-8") == "a long run"
