@@ -1,9 +1,10 @@
 """Closed forms and Monte Carlo for saliency at initialisation, on both sides of the wall.
 
 The setting is the simple CNN of (Taimeskhanov et al., 2024): V filters of size k×k without bias,
-ReLU, max pooling, and a head that reads the n visible pooled cells. Every parameter is an
-independent N(0, τ²). ``B`` are the maps (h×w positions), ``m`` is the k×k patch of the image that
-one position of the map sees, and GC = ReLU(Σ_v α_v B_v) is GradCAM's map before any normalisation.
+ReLU, max pooling over disjoint windows, and a head that reads the n visible pooled cells. Every
+parameter is an independent N(0, τ²). ``B`` are the maps (h×w positions), ``m`` is the k×k patch of
+the image that one position of the map sees, and GC = ReLU(Σ_v α_v B_v) is GradCAM's map before any
+normalisation.
 
 Symbols and argument names, the same in every function:
 

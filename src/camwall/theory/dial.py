@@ -17,8 +17,8 @@ def windowed_gradcam(maps: Tensor, gradients: Tensor, radius: int) -> Tensor:
 
     Windows are clipped at the map's edge and averaged over what is left. Radius 0 is HiResCAM
     (Draelos and Carin, 2020); from radius max(h, w) - 1 on every window is the whole map and the
-    result is GradCAM (Selvaraju et al., 2017). Between them, a hidden position sees through the
-    wall as soon as its window reaches over it.
+    result is GradCAM (Selvaraju et al., 2017). Between them, a hidden position can be lit
+    as soon as its window reaches over the wall.
 
     Parameters
     ----------

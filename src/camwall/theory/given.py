@@ -58,9 +58,12 @@ def cauchy_positive(location: Tensor, scale: Tensor) -> Tensor:
 def gradcampp_positive(filters: int, visible: int) -> float:
     """P(GradCAM++ > 0) = 1 - (½ + 2^{-n-1})^V at a patch that is not black.
 
-    The weight of channel v is a sum over positions of a positive factor times ReLU(∂f/∂B_v)
-    (Chattopadhay et al., 2018): positive unless all n visible weights of its channel are
-    negative. The map is positive unless each channel has weight 0 or B_v = 0.
+    The weight of channel v is a sum over positions of ReLU(∂f/∂B_v) times a factor that is positive
+    where the gradient is, for maps that are never negative (Chattopadhay et al., 2018). The head
+    is linear, with independent symmetric weights; the pooling's windows are disjoint and pass the
+    whole gradient on, dead ones too. Then n weights lie at n positions, and the channel's weight is
+    positive unless all are negative. The map is positive unless each channel has weight 0 or
+    B_v = 0 here.
     """
     half = (1 + 0.5 ** check_count("visible", visible)) / 2
     return 1 - half ** check_count("filters", filters)

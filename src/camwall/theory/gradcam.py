@@ -1,7 +1,10 @@
 """GradCAM at initialisation: the paper's bound, and the exact law it bounds.
 
-Each pooled cell passes its gradient to exactly one position of the map, so the weight
-α_v = (1/hw) Σ_c W[v, c] over the visible cells c is N(0, nτ²/(hw)²) and independent of the filters.
+Each pooled cell passes its whole gradient to its window, so the weight α_v = (1/hw) Σ_c W[v, c]
+over the visible cells c is N(0, nτ²/(hw)²) and independent of the filters. Max pooling passes it to
+one position, average pooling to all. In a dead window (B = 0 throughout) max pooling has no
+gradient but by convention; PyTorch's gives it to the first position, and the sum is the same for
+every convention that passes on the whole.
 Given the filters, Σ_v α_v B_v[i, j] is therefore a centred Gaussian, and its standard deviation is
 ``gradcam_scale`` times ‖ReLU(g)‖₂ with g ~ N(0, I_V) (module :mod:`camwall.theory.chi`):
 

@@ -146,6 +146,9 @@ def draw_networks(
 ) -> Iterator[Networks]:
     """Draw whole networks and differentiate them by hand, chunk after chunk.
 
+    A pooled cell's gradient goes to the first of its window's largest values, as PyTorch has it; in
+    a dead window, where all are 0, to its first position.
+
     Parameters
     ----------
     setting : the sizes, and what the head reads.

@@ -1,4 +1,4 @@
-"""Saliency maps from the maps and the law of the weights alone: no gradient, no run of the model.
+"""Saliency maps from the trunk's maps and the law of the weights: no head, no score, no gradient.
 
 Every position-free method draws its map as ReLU(Σ_v w_v B_v). At initialisation the law of the
 weights w given the maps is known (:mod:`camwall.theory.given`), so draws from it predict what the

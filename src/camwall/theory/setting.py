@@ -19,7 +19,8 @@ class Setting:
     ----------
     image_rows, image_columns : size H×W of the one-channel image, in pixels.
     kernel : k, the filters' side; no padding, so the maps are h×w = (H-k+1)×(W-k+1).
-    pool : side and stride of the max pooling; pooled maps are h'×w' = ⌊h/pool⌋×⌊w/pool⌋.
+    pool : side and stride of the max pooling, so that windows are disjoint; pooled maps are
+        h'×w' = ⌊h/pool⌋×⌊w/pool⌋.
     visible_rows : rows of pooled cells that the head reads, counted from the top.
     """
 

@@ -1,0 +1,47 @@
+"""What the chapter on the mechanisms says of two methods that the register alone does not try."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import camwall
+from camwall.models import Preprocessing, Split
+from camwall.models.simple import simple_cnn
+from camwall.saliency.rendering import render
+
+IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(("name", "sees"), [("GradCAM", False), ("XGradCAM", True)])
+def test_a_map_cut_at_the_wall_can_still_move_with_what_is_hidden(name, sees):
+    """Leak 0, and a response where the weights divide by a sum over hidden positions."""
+    model, method = simple_cnn(8, 3, 12, 2, 0.3), camwall.METHODS[name]
+    cut = replace(method, raw=lambda shared: method.raw(shared) * shared.model.visible_cells)
+    maps = camwall.explain(model, IMAGES, cut).detach()
+    assert maps.any()
+    assert not camwall.leak(maps, model.wall, clear_of=model.visible_cells).any()
+    assert bool((camwall.response(model, IMAGES, cut) > 0).any()) == sees
+
+
+def test_shapleycam_subtracts_half_the_second_derivative():
+    """On a head that curves its weight is the mean of G − ½ (∂G/∂B)·B; with a plus it is not."""
+    generator = torch.Generator().manual_seed(1)
+    features = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 12 * 12, 6), nn.Tanh(), nn.Linear(6, 2))
+    for parameter in nn.ModuleList([features, head]).parameters():
+        nn.init.normal_(parameter, std=0.2, generator=generator)
+    model = camwall.build_wall(Split(features, head, Preprocessing((0.0,), (1.0,), None, 12)), 6)
+    found = camwall.explain(model, IMAGES, "ShapleyCAM", target=0, engine="grad-cam")
+    maps = model.features(IMAGES).detach().requires_grad_()
+    (g,) = torch.autograd.grad(model.head(maps)[:, 0].sum(), maps, create_graph=True)
+    (curved,) = torch.autograd.grad((g * maps.detach()).sum(), maps)
+
+    def shown(sign: int) -> torch.Tensor:
+        weights = (g + sign / 2 * curved).mean((2, 3), keepdim=True)
+        return render((weights * maps).sum(1).detach(), (12, 12))
+
+    assert found.flatten(1).any(dim=1).all()
+    torch.testing.assert_close(found, shown(-1), rtol=0, atol=1e-4)
+    assert (found - shown(1)).abs().max() > 0.01
