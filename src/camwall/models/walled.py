@@ -189,7 +189,8 @@ class MaskedModel(WalledModel):
 
     With ``masked=True`` the weights of that layer are 0 on the hidden rows of the maps: the paper's
     wall. Its visible cells read no hidden pixel, so that one pass over the image gives all maps: it
-    is what `build_wall` makes of the baseline for this wall and these cells, bit for bit.
+    is what `build_wall` makes of the baseline's two parts for this wall and these cells. While the
+    maps are finite, these, the scores and their gradients at the maps are the same bit for bit.
 
     With ``masked=False`` it is the baseline, which sees everything; its ``wall`` and
     ``visible_cells`` are the masked network's, so that both are measured alike, and `certify`
