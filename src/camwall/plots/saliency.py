@@ -44,9 +44,9 @@ def heatmap_grid(
     columns = len(maps) + 1
     points = 4 + 0.8 * columns  # a page shrinks a wide grid, and its letters with it
     count = len(pixels)
-    figure, axes = plt.subplots(
-        count, columns, figsize=(1.25 * columns + 0.6, 1.16 * count + 0.3), squeeze=False
-    )
+    labels = 0.0 if captions is None else 0.4  # beside the images, not instead of them
+    size = (1.25 * columns + 0.6 + labels, 1.16 * count + 0.3)
+    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False)
     for i, row in enumerate(axes):
         picture = np.clip(pixels[i].permute(1, 2, 0).cpu().numpy(), 0, 1)
         row[0].imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1)
