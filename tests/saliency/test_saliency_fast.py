@@ -12,7 +12,7 @@ from camwall.models import MaskedModel, Split, build_wall
 from camwall.saliency import fast
 from camwall.saliency.fast import Winograd, fast_copy
 from tests.as_found import assert_same, snapshot
-from tests.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_like
+from tests.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_parts
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,8 @@ def test_the_copy_computes_the_same(network: str, double: bool) -> None:
         scale = float(expected.detach().abs().max())
         assert (found - expected).abs().max() < (1e-12 if double else 1e-5) * scale
         assert not any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
-        assert any(isinstance(m, Winograd) for m in copied.modules()) == (network != "efficientnet")
+        wide = "efficientnet" not in network  # whose 3×3 convolutions are depthwise
+        assert any(isinstance(m, Winograd) for m in copied.modules()) == wide
         assert not any(p.requires_grad for p in copied.parameters())
 
 
@@ -95,8 +96,8 @@ def test_a_trunk_that_branches_keeps_its_normalisation() -> None:
         def forward(self, values: Tensor) -> Tensor:
             return self.inner(values) if values.sum() > 0 else self.inner(values) * 2
 
-    base = resnet_like(0)
-    model = build_wall(Split(Branching(base.trunk), base.head.head, base.preprocessing), row=20)
+    base = resnet_parts(0)
+    model = build_wall(Split(Branching(base.features), base.head, base.preprocessing), 20)
     copied = fast_copy(model.trunk)
     assert any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
     batch = images(model, 2)

@@ -7,8 +7,19 @@ import torch
 from camwall import METHODS, explain
 from camwall.models import MaskedModel
 from camwall.saliency import Mechanism, Pass, explain_each
+from camwall.saliency.cams import gradcam, hirescam
 from camwall.saliency.components import first_component
-from tests.networks import NETWORKS, efficientnet_like, images, resnet_like, vgg_like
+from tests.networks import (
+    NETWORKS,
+    PLAIN,
+    SIZE,
+    efficientnet_like,
+    efficientnet_parts,
+    images,
+    resnet_like,
+    resnet_parts,
+    vgg_like,
+)
 
 OURS = [name for name, m in METHODS.items() if m.raw is not None]
 POSITION_WISE = [n for n in OURS if METHODS[n].mechanism is Mechanism.POSITION_WISE]
@@ -30,22 +41,44 @@ def test_position_wise_methods_are_blind(network: str, method: str, visible_only
     model = NETWORKS[network](1)
     batch = images(model, 3)
     raw = explain(model, batch, method, normalize=False, visible_only=visible_only)
-    hidden = model.wall.visible_map_rows
-    assert torch.equal(raw[:, hidden:], torch.zeros_like(raw[:, hidden:]))
-    assert raw[:, :hidden].any()
-    assert model.features(batch)[:, :, hidden:].any(), "there was something to light up"
+    hidden = ~model.visible_cells
+    assert torch.equal(raw[:, hidden], torch.zeros_like(raw[:, hidden]))
+    assert raw[:, ~hidden].any()
+    assert model.features(batch)[:, :, hidden].any(), "there was something to light up"
 
 
+@pytest.mark.parametrize("construction", ["whole", "apart"])
 @pytest.mark.parametrize("make", [resnet_like, efficientnet_like])
-def test_with_average_pooling_gradcam_is_a_multiple_of_cam(make) -> None:
-    """Behind global average pooling α_v is the class weight over the number of positions."""
-    model = make(0).double()
+def test_with_average_pooling_gradcam_is_a_multiple_of_cam(make, construction: str) -> None:
+    """Behind global average pooling α_v is the class weight over the number of positions.
+
+    Where the pooling runs over the whole map, hidden cells as zeros, it is so many times that as
+    cells are visible. HiResCAM is the same multiple of CAM for each visible cell, cut at the wall.
+    """
+    model = make(0, construction).double()
     batch = images(model, 2).double()
     raw = explain(model, batch, "GradCAM", 3, normalize=False)
     maps = model.features(batch)
-    cam = torch.einsum("v,nvij->nij", model.head.head[-1].weight[3], maps).clamp(min=0)
-    positions = maps.shape[2] * maps.shape[3]
-    torch.testing.assert_close(raw, cam / positions, atol=1e-12, rtol=1e-10)
+    cam = torch.einsum("v,nvij->nij", model.after[-1].weight[3], maps).clamp(min=0)
+    positions, visible = model.visible_cells.numel(), int(model.visible_cells.sum())
+    share = visible / positions if construction == "whole" else 1.0
+    torch.testing.assert_close(raw, cam * share / positions, atol=1e-12, rtol=1e-10)
+    hires = explain(model, batch, "HiResCAM", 3, normalize=False)
+    cut = raw * (positions / visible) * model.visible_cells
+    torch.testing.assert_close(hires, cut, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("parts", [resnet_parts(0), efficientnet_parts(0)])
+def test_without_a_wall_average_pooling_makes_gradcam_hirescam(parts) -> None:
+    """The gradient is the same at each position; the map sums to the score less the bias."""
+    trunk, head = parts.features.eval().double(), parts.head.eval().double()
+    noise = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).double()
+    maps = trunk(noise).detach().requires_grad_()
+    scores = head(maps)[:, 3]
+    (gradients,) = torch.autograd.grad(scores.sum(), maps)
+    found = hirescam(maps, gradients)
+    torch.testing.assert_close(gradcam(maps, gradients), found, atol=1e-12, rtol=1e-10)
+    torch.testing.assert_close(found.sum(dim=(1, 2)), scores - head[-1].bias[3])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -100,8 +133,9 @@ def test_heads_without_a_linear_layer_first_are_ablated_by_copies() -> None:
     model = efficientnet_like(0).double()
     batch = images(model, 2).double()
     # The same function with a layer in front that hides the linear one.
-    opaque = nn.Sequential(nn.ReLU6(), *model.head.head)
-    other = build_wall(Split(model.features.trunk, opaque, model.preprocessing), 16).double()
+    parts = efficientnet_parts(0)
+    opaque = nn.Sequential(nn.ReLU6(), *parts.head)
+    other = build_wall(Split(parts.features, opaque, PLAIN), 16).double()
     for name in ("AblationCAM", "AblationCAM (absolute)"):
         torch.testing.assert_close(
             explain(other, batch, name, normalize=False),
@@ -115,7 +149,7 @@ def test_the_baseline_is_explained_whole() -> None:
     """Without a mask nothing is hidden: the gradient reaches every row of the maps."""
     model = vgg_like(0, masked=False)
     raw = explain(model, images(model, 2), "HiResCAM", normalize=False)
-    assert raw[:, model.wall.visible_map_rows :].any()
+    assert raw[:, ~model.visible_cells].any()
 
 
 @pytest.mark.parametrize("shape", [(49, 1280), (196, 256), (16, 20), (64, 10), (49, 512), (16, 16)])
@@ -167,7 +201,7 @@ def test_raw_maps_can_be_differentiated(network: str, method: str) -> None:
     for leaf, gradient in zip(leaves, gradients, strict=True):
         direction = torch.randn(leaf.shape, generator=gen).double()
         if network == "vgg" and leaf is model.head[1].weight:  # along the wall, not across it
-            direction.view_as(model.cells())[:, :, model.wall.visible_map_rows :] = 0
+            direction.view_as(model.cells())[:, :, model.visible_map_rows :] = 0
         direction /= direction.norm()
         along = 0.0 if gradient is None else float((gradient * direction).sum())
         steps = []
@@ -193,12 +227,12 @@ def test_gradcheck_of_gradcam() -> None:
 def test_the_derivative_does_not_stop_at_parameters_behind_a_cut_layer() -> None:
     """Through the visible part of the first dense layer, weights get their gradients."""
     model = vgg_like(0).double()
-    scores = model.visible_head()(model.visible_features(images(model, 1).double()))
+    scores = model.rest()(model.visible_features(images(model, 1).double()))
     (gradient,) = torch.autograd.grad(scores.sum(), model.head[1].weight)
     assert isinstance(model, MaskedModel)
     cells = gradient.view_as(model.cells())
-    assert cells[:, :, : model.wall.visible_map_rows].any()
-    assert not cells[:, :, model.wall.visible_map_rows :].any()
+    assert cells[:, :, : model.visible_map_rows].any()
+    assert not cells[:, :, model.visible_map_rows :].any()
 
 
 def test_maps_without_gradients() -> None:

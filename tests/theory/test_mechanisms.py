@@ -7,18 +7,27 @@ import torch
 import camwall
 from camwall.check.mechanisms import predicted_leak, prediction_rows, random_network_rows
 from camwall.models.simple import simple_cnn
+from camwall.saliency import Mechanism
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 
 
 def test_the_register_tells_who_sees_through():
-    """On random networks a method leaks exactly when `METHODS` says so; all methods are asked."""
+    """On random networks a repaint moves a map exactly when `METHODS` says so; all are asked.
+
+    Those that see through leak, those with weights at each position do not; EigenGradCAM leaks and
+    does not respond: it points there without looking.
+    """
     rows = pd.DataFrame(random_network_rows(IMAGES, networks=2, filters=8, visible_rows=2, tau=0.3))
     assert set(rows["method"]) == set(camwall.METHODS)
     assert len(rows) == 2 * 3 * len(camwall.METHODS)
-    worst = rows.groupby("method")["leak"].max()
+    worst = rows.groupby("method")[["leak", "response"]].max()
     for name, method in camwall.METHODS.items():
-        assert (worst[name] > 0) == method.sees_through, name
+        assert (worst["response"][name] > 0) == method.sees_through, name
+        veil = method.mechanism is Mechanism.CENTRED
+        assert (worst["leak"][name] > 0) == (method.sees_through or veil), name
+        told = rows[rows["method"] == name]
+        assert (told["sees_through"] == method.sees_through).all()
 
 
 def test_predictions_are_what_heads_show():

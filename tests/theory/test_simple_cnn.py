@@ -49,7 +49,7 @@ def test_visible_parts_equal_the_whole():
     images = torch.rand(2, 1, 30, 30, generator=torch.Generator().manual_seed(0))
     visible = model.visible_features(images)
     assert torch.equal(visible, model.features(images)[:, :, :14])
-    torch.testing.assert_close(model.visible_head()(visible), model(images))
+    torch.testing.assert_close(model.rest()(visible), model(images))
 
 
 def test_gradcam_of_the_library_is_the_theorys():
@@ -98,7 +98,7 @@ def test_training_follows_its_seed():
         ({"tau": 0.0}, "tau must be above 0"),
         ({"visible_rows": 15}, "visible_rows must be at most the 14"),
         ({"image_size": 3}, "leaves no pooled cell"),
-        ({"visible_rows": 14}, "a wall"),
+        ({"visible_rows": 14}, r"the box \(30, 0, 30, 30\) is not"),
     ],
 )
 def test_impossible_networks_are_refused(change, message):

@@ -85,9 +85,9 @@ class Report:
     ----------
     cells : DataFrame
         One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
-        ``leak_clear`` (bleed left out), ``empty``, ``response`` (NaN where it was not asked for),
-        ``prediction``, ``seconds``, ``group`` of images that share a visible half, and ``rank`` of
-        the image's label among the scores where it has one.
+        ``leak_clear`` (bleed left out), ``empty``, ``response`` (a metric that was not asked for is
+        NaN), ``prediction``, ``seconds``, ``group`` of images that share a visible half, and
+        ``rank`` of the image's label among the scores where it has one.
     wall : Wall
     methods : tuple of str
         In the order of the table.
@@ -117,16 +117,18 @@ class Report:
         the bleed left out; ``empty``, the number of images whose map is zero everywhere, which
         count in none of these; ``images``, the number in all; ``response``, the mean over the same
         images, with its interval ``response_low`` to ``response_high``; ``moved``, the number of
-        images whose map any repaint moved, of ``repainted`` that were; ``verdict``, see `VERDICTS`.
+        images whose map any repaint moved, of ``repainted`` that were; ``verdict``, see `VERDICTS`,
+        where both metrics were asked for.
         """
         rows = []
         for method in self.methods:
             cells = self.cells[self.cells["method"] == method]
             kept = cells[~cells["empty"]]
-            groups = kept["group"].to_numpy()
+            leaks = kept[kept["leak"].notna()]
             asked = cells["response"].notna().any()
+            both = asked and cells["leak"].notna().any()
             moves = kept[kept["response"].notna()]
-            low, high = bootstrap(kept["leak"].to_numpy(), groups)
+            low, high = bootstrap(leaks["leak"].to_numpy(), leaks["group"].to_numpy())
             between = bootstrap(moves["response"].to_numpy(), moves["group"].to_numpy())
             rows.append(
                 {
@@ -143,7 +145,7 @@ class Report:
                     "response_high": between[1],
                     "moved": int((cells["response"] > 0).sum()) if asked else None,
                     "repainted": int(cells["response"].notna().sum()),
-                    "verdict": _verdict(cells) if asked else None,
+                    "verdict": _verdict(cells) if both else None,
                 }
             )
         return pd.DataFrame(rows).set_index("method")

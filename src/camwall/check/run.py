@@ -16,8 +16,8 @@ from camwall.check.cells import Cell, CellStore
 from camwall.check.report import Report, default_methods
 from camwall.check.source import ImageSet, Source, model_digest
 from camwall.errors import CamwallError
-from camwall.metrics import REPAINTS, change, is_empty, leak, random_level, repaint
-from camwall.metrics.response import check_blind
+from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
+from camwall.metrics.response import check_blind, largest_change
 from camwall.models import WalledModel
 from camwall.saliency import (
     Engine,
@@ -196,7 +196,8 @@ def check(
                         moved = [shared.repainted(images) for images in painted]
                     for name in missing:
                         bar.set_postfix_str(name, refresh=False)
-                        cells = _cells(source, group, shared, moved, name, named[name], engine)
+                        method = named[name]
+                        cells = _cells(source, group, shared, moved, name, method, engine, metrics)
                         store.add(cells)
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
@@ -233,12 +234,14 @@ def _cells(
     name: str,
     method: Method | SaliencyFunction,
     engine: Engine,
+    metrics: Sequence[str],
 ) -> list[Cell]:
     """What is measured of one method on the images of a pass and its repaints."""
     wall, cells_read = shared.model.wall, shared.model.visible_cells
     start = time.perf_counter()
-    found = saliency(shared, method, engine).float()
-    maps = shown(found, method, engine, shared)
+    found = saliency(shared, method, engine)
+    # Single precision where autocast gave less; double stays double.
+    maps = shown(found.to(torch.promote_types(found.dtype, torch.float32)), method, engine, shared)
     seconds = (time.perf_counter() - start) / len(group)
     scores = shared.scores.detach()
     for i, each in zip(group, maps, strict=True):
@@ -247,26 +250,29 @@ def _cells(
                 f"{name}'s map of image {source.names[i]} holds NaN or infinite values; its leak "
                 "has no meaning"
             )
-    again = [change(found, saliency(other, method, engine).float()) for other in moved]
-    responses = torch.stack(again).amax(dim=0) if again else torch.full((len(group),), torch.nan)
+    leaks = clear = responses = torch.full((len(group),), torch.nan)
+    if "leak" in metrics:
+        leaks, clear = leak(maps, wall), leak(maps, wall, clear_of=cells_read)
+    if "response" in metrics:
+        responses = largest_change(found, shared, moved, method, engine)
     columns = zip(
         group,
         shared.target.tolist(),
-        leak(maps, wall).tolist(),
-        leak(maps, wall, clear_of=cells_read).tolist(),
+        leaks.tolist(),
+        clear.tolist(),
         is_empty(maps).tolist(),
         responses.tolist(),
         scores.argmax(dim=1).tolist(),
         strict=True,
     )
     rows: list[Cell] = []
-    for position, (i, target, whole, clear, empty, moves, prediction) in enumerate(columns):
+    for position, (i, target, whole, beyond, empty, moves, prediction) in enumerate(columns):
         cell: Cell = {
             "image": source.names[i],
             "method": name,
             "target": target,
             "leak": whole,
-            "leak_clear": clear,
+            "leak_clear": beyond,
             "empty": empty,
             "response": moves,
             "prediction": prediction,

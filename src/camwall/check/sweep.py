@@ -55,7 +55,7 @@ class Variant:
 
 
 def constructions(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
-    """How the wall is built, on the same images; apart, the slow methods on a third of their stacks.
+    """How the wall is built, on the same images; apart, the slow methods on a third of theirs.
 
     ``whole``; ``apart``; ``seen``, whose visible cells read the hidden pixels too, so that it is no
     wall and has no response; ``floor``, in which no pass sees a hidden pixel.
@@ -120,9 +120,8 @@ def sweep(
         Put together for a wall at row 160.
     out : path
         Gets ``table.csv`` and ``cells.csv``, whose first column is the choice, ``stacks.csv`` (what
-        each image shows), ``manifest.json``
-        with each choice's wall and certificate (or how it was refused), and under ``cells/`` what a
-        killed run needs to go on.
+        each image shows), ``manifest.json`` with each choice's wall and certificate (or how it was
+        refused), and under ``cells/`` what a killed run needs to go on.
     slow : int
         On how many of the images ScoreCAM and Opti-CAM are asked, which run the trunk for each
         channel or step; their response on the first `SLOW_RESPONSES` of these.
@@ -180,11 +179,12 @@ def load_sweep(folder: str | Path) -> dict[str, Report]:
     folder = Path(folder)
     about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["variants"]
     cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
+    table = pd.read_csv(folder / "table.csv")  # which knows the order of the methods
     return {
         name: Report(
-            cells=(own := cells[cells["variant"] == name].drop(columns="variant")),
+            cells=cells[cells["variant"] == name].drop(columns="variant"),
             wall=Wall.from_json(entry["wall"]),
-            methods=tuple(dict.fromkeys(own["method"])),
+            methods=tuple(table[table["variant"] == name]["method"]),
             random_level=entry["random_level"],
             identity=entry["identity"],
         )

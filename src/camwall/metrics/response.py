@@ -1,6 +1,6 @@
 """The paired test: does a saliency map move when pixels are repainted that no score can see?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from camwall._torch import evaluating, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models import FILLS, WalledModel, fill
-from camwall.saliency import Engine, Method, Pass, SaliencyFunction, saliency
+from camwall.saliency import Engine, Method, Pass, SaliencyFunction, check_engine, saliency
 from camwall.saliency.registry import find
 from camwall.saliency.shared import Target
 
@@ -57,7 +57,39 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     """
     before, after = (maps.detach().cpu().double().flatten(1) for maps in (before, after))
     moved, size = (before - after).norm(dim=1), before.norm(dim=1)
-    return torch.where(moved > 0, moved / size, 0.0)
+    return torch.where(moved == 0, 0.0, moved / size)
+
+
+def largest_change(
+    before: Tensor,
+    shared: Pass,
+    repainted: Iterable[Pass],
+    method: Method | SaliencyFunction,
+    engine: Engine = "camwall",
+) -> Tensor:
+    """How far a method's maps ``before`` of a pass move at most under its repaints, [N].
+
+    Raises
+    ------
+    CamwallError
+        A function whose maps move from call to call by themselves; maps that are no numbers.
+    """
+    name = getattr(method, "name", getattr(method, "__name__", type(method).__name__))
+
+    def moved(other: Pass) -> Tensor:
+        after = saliency(other, method, engine)
+        if not (torch.isfinite(before).all() and torch.isfinite(after).all()):
+            raise CamwallError(
+                f"{name} gives a map that holds NaN or infinite values; its response has no meaning"
+            )
+        return change(before, after)
+
+    if callable(method) and moved(shared).any():
+        raise CamwallError(
+            f"{name} gives another map from call to call, the seeds of torch, NumPy and random "
+            "held: it has no response to measure"
+        )
+    return torch.stack([moved(other) for other in repainted]).amax(dim=0)
 
 
 @outside_inference_mode
@@ -95,6 +127,7 @@ def response(
         What the hidden pixels are repainted with: ``other`` for those of the next image (of the
         same image turned upside down, if there is one alone), or names in `camwall.models.FILLS`.
     engine : "camwall" or "grad-cam"
+        A method that only the package has runs there in either case.
 
     Returns
     -------
@@ -106,21 +139,19 @@ def response(
     BlindnessError
         The scores of the first image move under a repaint.
     CamwallError
-        Unknown methods or repaints; images that do not fit.
+        Unknown methods, engines or repaints; images that do not fit; a function that draws from a
+        source of its own; maps that are no numbers.
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")
     chosen = find(method) if isinstance(method, str) else method
+    package_only = isinstance(chosen, Method) and chosen.raw is None and engine == "camwall"
+    check_engine(engine, [chosen] if isinstance(chosen, Method) and not package_only else [])
     with evaluating(model), torch.no_grad():
         shared = Pass(model, images, target)
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
         painted = [repaint(name, model, shared.images, others) for name in repaints]
         check_blind(model, shared.images[:1], [each[:1] for each in painted])
         before = saliency(shared, chosen, engine)
-        if callable(chosen) and change(before, saliency(shared, chosen, engine)).any():
-            raise CamwallError(
-                f"{getattr(chosen, '__name__', 'the method')} gives another map from call to "
-                "call, the seeds of torch, NumPy and random held: it has no response to measure"
-            )
-        moved = [change(before, saliency(shared.repainted(x), chosen, engine)) for x in painted]
-    return torch.stack(moved).amax(dim=0)
+        repainted = (shared.repainted(x) for x in painted)
+        return largest_change(before, shared, repainted, chosen, engine)

@@ -75,7 +75,7 @@ def saliency(shared: Pass, method: Method | SaliencyFunction, engine: Engine = "
         if isinstance(method, Method):
             return explain_with_package(shared.model, shared.images, method, shared.target)
         # Its own copies, and the model as it was: what it does to them is not for the next method.
-        with evaluating(shared.model), gradients_kept(shared.model):
+        with evaluating(shared.model), gradients_kept(shared.model), torch.enable_grad():
             found = method(shared.model, shared.images.clone(), shared.target.clone())
     maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
     wanted = [len(shared.images), *shared.images.shape[2:]]

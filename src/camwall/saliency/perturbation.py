@@ -176,7 +176,12 @@ for _method in (
         reference="desai2020ablationcam",
         raw=ablationcam,
         package="AblationCAM",
-        departs="divides by the score, so that a negative score turns every sign",
+        # 0 in our engine and in the paper; grad-cam's AblationLayer writes 0 only if the least
+        # activation of all the image's channels is 0.
+        departs="divides by the score, so that a negative score turns every sign; on maps whose "
+        "least activation is not exactly 0 (after SiLU or GELU) grad-cam, unlike paper and us, "
+        "replaces a channel not by 0 but by min − 10⁷, the next of its batch of 32 by min − 2·10⁷, "
+        "and so on",
     ),
     Method(
         name="AblationCAM (absolute)",

@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from camwall.models import WalledModel, require_walled
 from camwall.saliency.fast import fast_copy
 
 Target = int | Sequence[int] | Tensor | None
+T = TypeVar("T")
 
 
 def as_target(target: Target, scores: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ class Pass:
         self.model, self.images = model, images
         self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
         self._own: dict[str, Tensor] = {}
-        self._shared: dict[str, Tensor] = {}
+        self._shared: dict[str, Any] = {}
         with torch.set_grad_enabled(differentiable):
             self.maps = model.features(images)
         # Methods differentiate with respect to the maps: a leaf of their own, or, to go on from
@@ -142,10 +144,12 @@ class Pass:
         """What `rest` takes of maps [N, V, h, w]: what the head reads, where ``visible_only``."""
         return self.model.read(maps) if self.visible_only else maps
 
-    @cached_property
+    @property
     def rest(self) -> nn.Sequential:
         """The layers from what is `read` to the scores."""
-        return self.model.rest() if self.visible_only else nn.Sequential(_Head(self.model))
+        if not self.visible_only:
+            return self.once_for_all("rest", lambda: nn.Sequential(_Head(self.model)))
+        return self.once_for_all("rest", self.model.rest)
 
     def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A result of this pass that several methods need."""
@@ -153,7 +157,7 @@ class Pass:
             self._own[name] = compute()
         return self._own[name]
 
-    def once_for_all(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    def once_for_all(self, name: str, compute: Callable[[], T]) -> T:
         """A result that depends on what the head reads alone: the same under every repaint."""
         if name not in self._shared:
             self._shared[name] = compute()
@@ -174,11 +178,12 @@ class Pass:
             other.maps = self.model.repainted(self.maps, images)
         return other
 
-    @cached_property
+    @property
     def _fast_trunk(self) -> nn.Module | None:
         """A fast copy of the trunk, tried on the first image; None where it is not to be used."""
-        if not self.visible_only:
-            return None
+        return self.once_for_all("fast trunk", self._tried_copy) if self.visible_only else None
+
+    def _tried_copy(self) -> nn.Module | None:
         full = next(self.model.parameters()).dtype
         rounding = 1e-3 if full in (torch.float32, torch.float64) else 0.25
         try:

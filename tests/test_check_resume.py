@@ -1,0 +1,326 @@
+"""A check that is cut off, taken up again, refused a folder, or shared out over processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from camwall.check import check, source
+from camwall.check.cells import SEGMENT, CellStore
+from camwall.cli import main
+from camwall.errors import CamwallError
+from tests.checks import (
+    ROW,
+    SIZE,
+    brightness,
+    flat,
+    image_files,
+    quiet,
+    small_model,
+    some_images,
+    walled,
+)
+
+
+@pytest.fixture
+def model():
+    return small_model()
+
+
+@pytest.fixture
+def images():
+    return some_images()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return image_files(tmp_path)
+
+
+def test_resumes_after_a_failure(model, images, tmp_path):
+    """A run that stops in its third image computes only what is missing when it goes on."""
+    calls = []
+
+    def fails_once(model, images, target):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("pulled the plug")
+        return torch.ones(len(images), SIZE, SIZE)
+
+    def run():
+        # Without repaints: one call for each cell.
+        return quiet(model, images, ["GradCAM", fails_once], metrics=["leak"], run=tmp_path)
+
+    with pytest.raises(RuntimeError, match="plug"):
+        run()
+    cells = pd.read_parquet(next(tmp_path.glob("cells-*.parquet")))
+    assert len(cells) == 5  # two images whole, and GradCAM of the third
+    report = run()
+    assert len(calls) == 3 + 3
+    whole = quiet(model, images, ["GradCAM", flat], metrics=["leak"])
+    pd.testing.assert_frame_equal(
+        report.table.reset_index(drop=True), whole.table.reset_index(drop=True)
+    )
+
+
+def test_resumes_with_the_same_responses(model, images, tmp_path):
+    """Cut off among the repaints of its third image, a run ends with the cells of a whole one."""
+    methods, calls = ["GradCAM", "HiResCAM"], []
+
+    def fragile(model, images, target):
+        calls.append(1)
+        if len(calls) == 2 * 6 + 4:  # a map, the same again, four repaints: for each image
+            raise RuntimeError("pulled the plug")
+        return brightness(model, images, target)
+
+    with pytest.raises(RuntimeError, match="plug"):
+        quiet(model, images, [*methods, fragile], run=tmp_path)
+    assert len(pd.read_parquet(next(tmp_path.glob("cells-*.parquet")))) == 2 * 3 + 2
+    calls.append(1)
+    cut = quiet(model, images, [*methods, fragile], run=tmp_path).cells
+    assert len(calls) == 2 * 6 + 4 + 1 + 3 * 6
+    whole = quiet(model, images, [*methods, fragile]).cells
+    assert (whole.set_index("method").loc[["GradCAM", "fragile"], "response"] > 0).all()
+    pd.testing.assert_frame_equal(cut.drop(columns="seconds"), whole.drop(columns="seconds"))
+
+
+_KILLED = """
+import sys, time, torch, camwall
+sys.path.insert(0, sys.argv[1])
+from tests.checks import SIZE, small_model
+def slow(model, images, target):
+    time.sleep(0.01)
+    return torch.ones(len(images), SIZE, SIZE)
+images = torch.rand(60, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+print("ready", flush=True)
+report = camwall.check(
+    small_model(), images, ["GradCAM++", slow], run=sys.argv[2], progress=False
+)
+print(report.table.to_csv())
+"""
+
+
+def test_sigkill_loses_at_most_one_cell(tmp_path):
+    """Killed at some moment, a run keeps whole cells in order, and ends as one never killed."""
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED, encoding="utf-8")
+    here = str(Path(__file__).parents[1])
+
+    def start(run: Path) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(script), here, str(run)], stdout=subprocess.PIPE, text=True
+        )
+
+    killed = start(tmp_path / "a")
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a").glob("cells-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.4)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    kept = pd.read_parquet(next((tmp_path / "a").glob("cells-*.parquet")))
+    order = [(str(i), name) for i in range(60) for name in ("GradCAM++", "slow")]
+    assert list(zip(kept["image"], kept["method"], strict=True)) == order[: len(kept)]
+    assert 0 < len(kept) < 120
+    tables = []
+    for run in ("a", "b"):
+        out, _ = start(tmp_path / run).communicate(timeout=120)
+        tables.append(out)
+    assert tables[0] == tables[1]
+
+
+def test_segments_are_closed_and_read_back(tmp_path):
+    """More cells than a file holds go into several, and all come back."""
+    store = CellStore(tmp_path, {"model": "m"}, 0)
+    for i in range(SEGMENT + 3):
+        store.add([{"image": str(i), "method": "x", "leak": i / 7}])
+    assert len(list(tmp_path.glob("cells-*.parquet"))) == 2
+    (tmp_path / ".unfinished.cells-0000-00001.x.parquet").write_bytes(b"PAR1, cut off by a kill")
+    with pytest.raises(CamwallError, match=r"another process number 0 is at work.*--multi_gpu"):
+        CellStore(tmp_path, {"model": "m"}, 0)
+    CellStore(tmp_path, {"model": "m"}, 1).close()
+    store.close()
+    again = CellStore(tmp_path, {"model": "m"}, 0)
+    again.close()
+    assert len(list(tmp_path.iterdir())) == 3  # with run.json
+    assert len(again.done()) == SEGMENT + 3
+    assert again.found == store.added
+
+
+def test_damaged_files_of_a_run_cost_one_line(model, images, tmp_path):
+    """And what is to be done; a folder that cannot be made, too."""
+    quiet(model, images, [flat], run=tmp_path / "run")
+    (cells,) = (tmp_path / "run").glob("cells-*.parquet")
+    whole = cells.read_bytes()
+    cells.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CamwallError, match=r"cells-0000-00000.parquet cannot be read: delete it"):
+        quiet(model, images, [flat], run=tmp_path / "run")
+    cells.unlink()  # pytest keeps the exception, as a notebook does: the folder is free again
+    quiet(model, images, [flat], run=tmp_path / "run")
+    assert not list((tmp_path / "run").glob(".process*"))
+    (tmp_path / "run" / "run.json").write_text("{")
+    with pytest.raises(CamwallError, match=r"run.json cannot be read: give this run a folder"):
+        quiet(model, images, [flat], run=tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CamwallError, match=r"cannot write .*file"):
+        quiet(model, images, [flat], run=tmp_path / "file" / "cells")
+
+
+def test_refuses_the_folder_of_another_run(model, images, tmp_path):
+    """Cells of other weights or other images are not mixed into a table."""
+    quiet(model, images, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its images differ\)"):
+        quiet(model, images + 1, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its repaints differ\)"):
+        quiet(model, images, [flat], run=tmp_path, repaints=["grey", "noise"])
+    with pytest.raises(CamwallError, match=r"another run \(its metrics, repaints differ\)"):
+        quiet(model, images, [flat], run=tmp_path, metrics=["leak"])
+    with pytest.raises(CamwallError, match=r"another run \(its wall differ\)"):
+        quiet(walled(ROW + 4), images, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its ground differ\)"):
+        quiet(walled(ROW, "apart"), images, [flat], run=tmp_path)
+    with pytest.raises(CamwallError, match=r"another run \(its labels differ\)"):
+        quiet(model, images, [flat], run=tmp_path, labels=[1] * 5)
+    other = small_model()
+    other.preprocessing = replace(model.preprocessing, std=(0.25,) * 3)
+    with pytest.raises(CamwallError, match=r"another run \(its preprocessing differ\)"):
+        quiet(other, images, [flat], run=tmp_path)
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    with pytest.raises(CamwallError, match=r"another run \(its model differ"):
+        quiet(model, images, [flat], run=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [0, 1, 2, 3, 4]}, "label 4 of image 4"),
+        ({"target": [0, 1, 2, 3, 4]}, "target 4 is not one of"),
+        ({"engine": "gradcam"}, "unknown engine 'gradcam'; known: camwall, grad-cam"),
+        ({"engine": "grad-cam", "methods": ["GradCAM", "Opti-CAM"]}, "grad-cam has no Opti-CAM"),
+    ],
+)
+def test_bad_requests_leave_no_run_behind(model, images, tmp_path, arguments, message):
+    """What cannot be checked is refused before anything is computed or written."""
+    with pytest.raises(CamwallError, match=message):
+        check(model, images, run=tmp_path / "run", progress=False, **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corrupt_image_can_be_replaced(model, folder, tmp_path):
+    """It is named before the first cell is written, so that the mended set is the run's own."""
+    paths = sorted(folder.iterdir())
+    whole = paths[-1].read_bytes()
+    paths[-1].write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CamwallError, match=r"4\.png is not an image"):
+        check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
+    paths[-1].write_bytes(whole)
+    report = check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
+    assert len(report.cells) == len(paths)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Three 224×224 images of smooth colour."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(5)
+    for i in range(3):
+        small = rng.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((224, 224)).save(folder / f"{i}.png")
+    return folder
+
+
+def _evaluate(photographs: Path, out: Path, launcher: list[str]) -> bytes:
+    methods = ["--method", "GradCAM", "--method", "EigenCAM", "--method", "HiResCAM"]
+    command = [*launcher, "camwall", "evaluate", str(photographs), str(out), *methods]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return (out / "table.csv").read_bytes()
+
+
+def test_processes_share_the_reading_and_stop_together(photographs, tmp_path, monkeypatch):
+    """Each reads its share; the digest is that of one process, an error every process's."""
+    shutil.copytree(photographs, tmp_path / "p")
+    paths = sorted((tmp_path / "p").iterdir())
+    files = source.Source(small_model(), paths)
+    alone = files.digest(SimpleNamespace(process_index=0, num_processes=1, is_main_process=True))
+
+    def shared(rank):
+        def gather(own):
+            shares = [[source._file_digest(path) for path in paths[k::2]] for k in range(2)]
+            assert own == [shares[rank]]
+            return shares
+
+        monkeypatch.setattr(source, "gather_object", gather)
+        state = SimpleNamespace(process_index=rank, num_processes=2, is_main_process=rank == 0)
+        return files.digest(state)
+
+    assert shared(0) == shared(1) == alone
+    for broken, message in (
+        (lambda: paths[1].write_bytes(b"?"), r"1.png is not an image that can be read"),
+        (lambda: (paths[1].unlink(), paths[1].mkdir()), r"1.png cannot be read: Is a directory"),
+        (lambda: paths[1].rmdir(), r"no image at .*1.png"),
+    ):
+        broken()
+        for rank in range(2):
+            with pytest.raises(CamwallError, match=message):
+                shared(rank)
+
+
+def test_two_processes_give_the_table_of_one(photographs, tmp_path):
+    """Shared out over two processes, the table is the same to the last digit."""
+    # With --cpu, accelerate's launcher leaves the start of several processes to MPI.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    two = _evaluate(photographs, tmp_path / "two", [*launch, "--num_processes", "2", "-m"])
+    one = _evaluate(photographs, tmp_path / "one", [sys.executable, "-m"])
+    assert two == one
+    files = {file.name[:10] for file in (tmp_path / "two" / "cells").glob("cells-*.parquet")}
+    assert files == {"cells-0000", "cells-0001"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere", "out"], "nowhere"),
+        (["evaluate", "{photographs}", "out", "--method", "Grad"], "unknown method 'Grad'"),
+        (
+            ["evaluate", "{photographs}", "out", "--wall", "150", "--construction", "apart"],
+            "rows that do: 32, 64",
+        ),
+        (["evaluate", "{photographs}", "out", "--construction", "none"], "known: whole, apart"),
+        (["certify", "--network", "lenet"], "unknown network 'lenet'"),
+        (["certify", "--checkpoint", "a.pt"], "a.pt"),
+        (["certify", "--network", "vgg16", "--checkpoint", "a.pt"], "not both"),
+    ],
+)
+def test_command_line_errors_are_one_line(
+    photographs, tmp_path, arguments, message, monkeypatch, capsys
+):
+    """A user's mistake ends with status 1, one line, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["camwall", *(a.format(photographs=photographs) for a in arguments)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob("table.csv"))
