@@ -1,12 +1,15 @@
-"""What the chapter on the mechanisms says of two methods that the register alone does not try."""
+"""What the chapter on the mechanisms rests on, beside the register: two methods, two summaries."""
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import camwall
+from camwall.check.mechanisms import agreement, summary
+from camwall.check.report import VERDICTS
 from camwall.models import Preprocessing, Split
 from camwall.models.simple import simple_cnn
 from camwall.saliency.rendering import render
@@ -45,3 +48,49 @@ def test_shapleycam_subtracts_half_the_second_derivative():
     assert found.flatten(1).any(dim=1).all()
     torch.testing.assert_close(found, shown(-1), rtol=0, atol=1e-4)
     assert (found - shown(1)).abs().max() > 0.01
+
+
+def test_summary_by_hand():
+    """Verdicts from the largest leak and response; empty maps have no part in the mean leak."""
+    rows = pd.DataFrame(
+        [
+            ("a", 0.0, 0.0, False),
+            ("b", 0.2, 0.0, False),
+            ("b", 0.4, 0.0, False),
+            ("c", 0.5, 0.1, False),
+            ("c", 0.0, 0.3, True),
+            ("d", 0.0, 2.0, False),
+        ],
+        columns=["method", "leak", "response", "empty"],
+    ).assign(mechanism="any")
+    found = summary(rows).loc["any"]
+    words = ["blind", "points there without looking", "sees through", "changes elsewhere"]
+    assert found["verdict"].tolist() == words
+    assert set(words) <= set(VERDICTS)
+    assert found["mean leak, %"].tolist() == pytest.approx([0, 30, 50, 0])
+    assert found["largest leak, %"].tolist() == pytest.approx([0, 40, 50, 0])
+    assert found["median response, %"].tolist() == pytest.approx([0, 0, 20, 200])
+    assert found["largest response, %"].tolist() == pytest.approx([0, 0, 30, 200])
+    assert found["empty maps"].tolist() == [0, 0, 1, 0]
+
+
+def test_agreement_by_hand():
+    """Two trunks of two methods: predicted right between the trunks, the wrong way within them."""
+    rows = pd.DataFrame(
+        {
+            "trunk": [0, 0, 1, 1],
+            "predicted": [0.1, 0.2, 0.5, 0.6],
+            "measured": [0.2, 0.1, 0.6, 0.5],
+            "own": [0.15, 0.15, 0.55, 0.55],
+            "se": [0.05, 0.05, 0.02, 0.08],
+        }
+    )
+    found = agreement(rows)
+    assert found["correlation"] == pytest.approx((0.16 - 0.01) / (0.16 + 0.01))
+    assert found["correlation within"] == pytest.approx(-1)
+    assert found["correlation own"] == pytest.approx(0.4 / (0.16 + 0.01) ** 0.5)
+    assert found["gap"] == pytest.approx(10)
+    assert found["gap own"] == pytest.approx(5)
+    assert found["largest gap"] == pytest.approx(10)
+    assert found["error"] == pytest.approx(5)
+    assert found["largest in errors"] == pytest.approx(5)

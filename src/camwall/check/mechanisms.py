@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -52,6 +54,34 @@ def random_network_rows(
                 }
 
 
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each method of `random_network_rows` does behind the wall, by its largest values.
+
+    Returns
+    -------
+    DataFrame
+        By mechanism and method: leaks and responses in %, the mean leak without empty maps, how
+        many of these there are, and the verdict, a key of `camwall.check.report.VERDICTS`.
+    """
+    groups = rows.groupby(["mechanism", "method"])
+    most = groups[["leak", "response"]].max()
+    lit = rows["leak"].where(~rows["empty"]).groupby([rows["mechanism"], rows["method"]])
+    verdict = np.select(
+        [(most > 0).all(axis=1), most["response"] > 0, most["leak"] > 0],
+        ["sees through", "changes elsewhere", "points there without looking"],
+        "blind",
+    )
+    columns = {
+        "mean leak, %": 100 * lit.mean(),
+        "largest leak, %": 100 * most["leak"],
+        "median response, %": 100 * groups["response"].median(),
+        "largest response, %": 100 * most["response"],
+        "empty maps": groups["empty"].sum(),
+        "verdict": verdict,
+    }
+    return pd.DataFrame(columns)
+
+
 def predicted_leak(method: str, model: SimpleCNN, image: Tensor, tau: float) -> float:
     """A method's mean leak by theory, from one image's maps and the law of the weights alone.
 
@@ -98,10 +128,13 @@ def prediction_rows(
     ------
     dict
         ``method, trunk, predicted, measured, se``: leaks on the map's own grid, empty maps left
-        out, and the standard error of the measured mean.
+        out, and the standard error of the measured mean; ``own``, the leak of the image's patch
+        norms, which knows no method.
     """
     for seed, image in enumerate(images):
         model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed, classes=heads)
+        energy = model.setting.patch_norms(image[0]) ** 2
+        own = theory.energy_leak(energy, model.setting.visible_map_rows)
         batch = image.expand(heads, -1, -1, -1)
         for method in methods:
             with torch.no_grad():
@@ -113,4 +146,32 @@ def prediction_rows(
                 "predicted": predicted_leak(method, model, image, tau),
                 "measured": measured.value,
                 "se": measured.standard_error,
+                "own": own,
             }
+
+
+def agreement(rows: pd.DataFrame) -> dict[str, float]:
+    """How near the predicted leaks of `prediction_rows` lie to the measured.
+
+    Returns
+    -------
+    dict
+        ``correlation`` over all rows, and ``correlation within`` trunks, of what is left of both
+        once each trunk's mean is taken off; ``correlation own``, of the image's own leak; ``gap``
+        and ``gap own``, the mean distances from the measured leak, and ``largest gap``, in points;
+        ``error``, the mean standard error in points, and ``largest in errors``.
+    """
+    measured = rows["measured"]
+    gap = (rows["predicted"] - measured).abs()
+    both = rows[["predicted", "measured"]]
+    within = both - both.groupby(rows["trunk"]).transform("mean")
+    return {
+        "correlation": rows["predicted"].corr(measured),
+        "correlation within": within["predicted"].corr(within["measured"]),
+        "correlation own": rows["own"].corr(measured),
+        "gap": 100 * gap.mean(),
+        "gap own": 100 * (rows["own"] - measured).abs().mean(),
+        "largest gap": 100 * gap.max(),
+        "error": 100 * rows["se"].mean(),
+        "largest in errors": (gap / rows["se"]).max(),
+    }

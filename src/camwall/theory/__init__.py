@@ -55,9 +55,16 @@ from camwall.theory.montecarlo import (
 )
 from camwall.theory.predict import WEIGHT_LAWS, mean_leak, predicted_maps, principal_projection
 from camwall.theory.setting import Setting, energy_leak
-from camwall.theory.table import head_rows, looseness_rows, montecarlo_rows
+from camwall.theory.table import (
+    POOLINGS,
+    head_rows,
+    looseness_rows,
+    montecarlo_rows,
+    pooling_rows,
+)
 
 __all__ = [
+    "POOLINGS",
     "WEIGHT_LAWS",
     "Estimate",
     "FilterLaw",
@@ -89,6 +96,7 @@ __all__ = [
     "map_leak",
     "mean_leak",
     "montecarlo_rows",
+    "pooling_rows",
     "predicted_maps",
     "principal_projection",
     "simulate_gradcam",

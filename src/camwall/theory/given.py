@@ -13,9 +13,15 @@ from torch import Tensor
 from camwall.theory.chi import check_count
 
 
-def gradcam_given_maps(maps: Tensor, visible: int, tau: float) -> Tensor:
-    """Standard deviation of GradCAM's S ~ N(0, ·): τ√n/(hw) · √(Σ_v B_v²)."""
+def gradcam_given_maps(maps: Tensor, visible: int | Tensor, tau: float) -> Tensor:
+    """Standard deviation of GradCAM's S ~ N(0, ·): τ/(hw) · √(Σ_v n_v B_v²).
+
+    n_v is ``visible``, the cells that the head reads; or, as a tensor [..., V], how many of them
+    hand their weight on to each channel, where dead windows would not.
+    """
     positions = maps.shape[-1] * maps.shape[-2]
+    if isinstance(visible, Tensor):
+        return tau / positions * (visible.sqrt()[..., None, None] * maps).norm(dim=-3)
     return tau * math.sqrt(check_count("visible", visible)) / positions * maps.norm(dim=-3)
 
 

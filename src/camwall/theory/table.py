@@ -1,11 +1,12 @@
-"""The exact law against Monte Carlo, case by case: the rows of the chapters' tables."""
+"""The rows of the chapters' tables: the exact law against Monte Carlo, poolings, heads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from camwall.theory.dial import windowed_gradcam
@@ -94,6 +95,38 @@ def montecarlo_rows(
                 }
             row["holding"], row["intervals"] = coverage(draws[a, b], float(exact["mean"]), batches)
             yield row
+
+
+#: Poolings of maps [N, V, h, w]: ties go to the first position but where they are shared.
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max, 2×2": lambda maps: F.max_pool2d(maps, 2),
+    "max, 3×3": lambda maps: F.max_pool2d(maps, 3),
+    "max, 2×2, ties shared": lambda maps: maps.unfold(2, 2, 2).unfold(3, 2, 2).amax((4, 5)),
+    "max, 3×3, overlapping": lambda maps: F.max_pool2d(maps, 3, stride=1),
+    "average, 2×2": lambda maps: F.avg_pool2d(maps, 2),
+    "average, 3×3": lambda maps: F.avg_pool2d(maps, 3),
+    "average, 3×3, overlapping": lambda maps: F.avg_pool2d(maps, 3, stride=1),
+    "average, 3×3, zeros around": lambda maps: F.avg_pool2d(maps, 3, stride=2, padding=1),
+}
+
+
+def pooling_rows(maps: Tensor, visible_rows: int, *, seed: int = 0) -> Iterator[Row]:
+    """What each of `POOLINGS` hands on of random weights on the first rows of its cells.
+
+    Yields
+    ------
+    dict
+        ``pooling``, and ``difference``, the largest over networks and channels between the sum of
+        the gradient at the maps, by autograd, and the sum of the weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, pooling in POOLINGS.items():
+        leaf = maps.detach().clone().requires_grad_()
+        cells = pooling(leaf)[:, :, :visible_rows]
+        weights = torch.randn(cells.shape, generator=generator)
+        (gradient,) = torch.autograd.grad((weights * cells).sum(), leaf)
+        difference = (gradient.sum((2, 3)) - weights.sum((2, 3))).abs().max()
+        yield {"pooling": name, "difference": float(difference)}
 
 
 def looseness_rows(filters: Sequence[int]) -> Iterator[Row]:
