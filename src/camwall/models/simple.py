@@ -33,7 +33,7 @@ class SimpleCNN(WalledModel):
         visible = torch.zeros(setting.map_shape, dtype=torch.bool)
         visible[: setting.visible_map_rows] = True
         super().__init__(
-            Wall.rows(height, width, setting.visible_image_rows),
+            Wall.of(setting.visible_image_rows, height, width),
             visible,
             Preprocessing(mean=(0.0,), std=(1.0,), resize=None, crop=(height, width)),
         )
