@@ -28,7 +28,8 @@ VERDICTS = {
     "interpolation carries across",
     "points there without looking": "no repaint moves a map, and maps are positive behind the wall",
     "sees through": "a repaint moves maps, and maps are positive behind the wall",
-    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall",
+    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall but for "
+    "what interpolation carries across",
 }
 
 
