@@ -141,8 +141,9 @@ def build_wall(
     """Put a pretrained network behind a wall, without training.
 
     The network keeps its weights, and shares them with the walled model; its scores change, since
-    it sees less of the image. Running statistics are taken as they are now: load weights first. With x̃ the image whose hidden pixels are painted, and M = 1 on the
-    visible cells of the map, 0 on the others:
+    it sees less of the image. Running statistics are taken as they are now: load weights first.
+    With x̃ the image whose hidden pixels are painted, and M = 1 on the visible cells of the map, 0
+    on the others:
 
     ``"whole"``
         B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), scores = rest(M ⊙ B). The scores are a function of
