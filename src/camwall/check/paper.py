@@ -1,5 +1,6 @@
 """The paper's table, and how another stands beside it."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -40,8 +41,19 @@ def published(dataset: Dataset) -> pd.DataFrame:
     return table.assign(low=table["mean"] - half, high=table["mean"] + half)
 
 
-def compare(table: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, float]:
+def compare(
+    table: pd.DataFrame, dataset: Dataset, *, without: Sequence[str] = ()
+) -> tuple[pd.DataFrame, float]:
     """Set a report's table beside the paper's, row by row.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A report's.
+    dataset : "STACK-MIX" or "STACK-GEN"
+    without : sequence of str
+        Methods to leave out of both: HiResCAM is last in any table by a theorem, and counts in a
+        rank correlation as if it had been measured.
 
     Returns
     -------
@@ -50,9 +62,17 @@ def compare(table: pd.DataFrame, dataset: Dataset) -> tuple[pd.DataFrame, float]
         interval of the difference for independent images; all as fractions.
     float
         Spearman's rank correlation of the two columns of means; NaN below three methods.
+
+    Raises
+    ------
+    CamwallError
+        A method to leave out that the paper's table has not.
     """
     theirs = published(dataset)
-    methods = [method for method in theirs.index if method in table.index]
+    unknown = [method for method in without if method not in theirs.index]
+    if unknown:
+        raise CamwallError(f"the paper's table has no {', '.join(unknown)} to leave out")
+    methods = [m for m in theirs.index if m in table.index and m not in without]
     ours, theirs = table.loc[methods], theirs.loc[methods]
     count = ours["images"] - ours["empty"]
     half = 1.96 * np.sqrt(ours["std"] ** 2 / count + theirs["std"] ** 2 / IMAGES)
