@@ -3,7 +3,6 @@
 from camwall.plots.saliency import (
     heatmap_grid,
     leak_bars,
-    leak_by_group,
     leak_distribution,
     row_profile,
 )
@@ -13,7 +12,6 @@ __all__ = [
     "draw_wall",
     "heatmap_grid",
     "leak_bars",
-    "leak_by_group",
     "leak_distribution",
     "row_profile",
     "use_style",

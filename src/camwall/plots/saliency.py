@@ -210,25 +210,3 @@ def row_profile(maps: Mapping[str, Tensor], wall: Wall, visible_cells: Tensor) -
     ax.set(xlabel="image row", ylabel="mean saliency", xlim=(0, last), ylim=(0, None))
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
-
-
-def leak_by_group(cells: pd.DataFrame, group: str, methods: Sequence[str]) -> Figure:
-    """Mean leaks with 95 % intervals, a row for each method and a colour for each group of images.
-
-    Parameters
-    ----------
-    cells : DataFrame with columns ``method``, ``leak`` and the one named by ``group``
-    group : str
-    methods : sequence of str
-        From the top.
-    """
-    use_style()
-    figure, ax = plt.subplots(figsize=(7, 0.42 * len(methods) + 1.2))
-    sns.pointplot(
-        cells.assign(percent=100 * cells["leak"]), x="percent", y="method", hue=group,
-        order=list(methods), ax=ax, dodge=0.45, linestyle="none", markersize=4.5, seed=0,
-        err_kws={"linewidth": 1.3}, palette="colorblind",
-    )  # fmt: skip
-    ax.set(xlabel="mean leak, %", ylabel="", xlim=(-2, 102))
-    ax.legend(title=None, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=4)
-    return figure
