@@ -176,7 +176,7 @@ def test_what_a_repainted_pass_takes_over_is_its_own(network: str) -> None:
     METHODS["AblationCAM"].raw(shared)  # type: ignore[misc]
     for paint in REPAINTS:
         moved = repaint(paint, model, batch, others_of(batch))
-        taken, own = shared.repainted(moved), Pass(model, moved)
+        (taken,), own = shared.repainted(moved), Pass(model, moved)
         assert torch.equal(taken.maps, own.maps)
         assert not torch.equal(taken.maps, shared.maps)
         assert torch.equal(taken.scores, own.scores)

@@ -193,7 +193,7 @@ def check(
                     with torch.no_grad():
                         shared = Pass(model, loaded, chosen)
                         painted = _repainted(model, source, group, loaded, repaints)
-                        moved = [shared.repainted(images) for images in painted]
+                        moved = shared.repainted(*painted)
                     for name in missing:
                         bar.set_postfix_str(name, refresh=False)
                         method = named[name]

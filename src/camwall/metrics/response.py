@@ -153,5 +153,6 @@ def response(
         painted = [repaint(name, model, shared.images, others) for name in repaints]
         check_blind(model, shared.images[:1], [each[:1] for each in painted])
         before = saliency(shared, chosen, engine)
-        repainted = (shared.repainted(x) for x in painted)
+        # One after the other: the images are as many as the caller likes.
+        repainted = (shared.repainted(x)[0] for x in painted)
         return largest_change(before, shared, repainted, chosen, engine)

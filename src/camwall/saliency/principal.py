@@ -1,7 +1,10 @@
 """The first principal component of maps over positions, with the sign that grad-cam gets."""
 
+from functools import cache
+
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 
@@ -27,7 +30,9 @@ def first_component(maps: Tensor, *, centred: bool = True) -> Tensor:
     """
     count, _, height, width = maps.shape
     plain = maps.detach().cpu().to(torch.promote_types(maps.dtype, torch.float32))
-    lines = [_projection(each, centred) for each in plain.numpy()]
+    # One thread: others would wait in a busy loop for the next matrix, while the network runs.
+    with _libraries().limit(limits=1, user_api="blas"):
+        lines = [_projection(each, centred) for each in plain.numpy()]
     found = torch.from_numpy(np.stack(lines)).to(maps)
     if maps.requires_grad:
         rows = maps.double().flatten(2).mT
@@ -38,6 +43,11 @@ def first_component(maps: Tensor, *, centred: bool = True) -> Tensor:
         sign = torch.where((line * found).sum(dim=1, keepdim=True) >= 0, 1.0, -1.0)
         found = (sign * line).to(maps.dtype)
     return found.view(count, height, width)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _projection(maps: np.ndarray, centred: bool) -> np.ndarray:

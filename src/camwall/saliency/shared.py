@@ -163,20 +163,26 @@ class Pass:
             self._shared[name] = compute()
         return self._shared[name]
 
-    def repainted(self, images: Tensor) -> "Pass":
-        """The pass of ``images`` that differ from this one's in hidden pixels only.
+    def repainted(self, *repaints: Tensor) -> "list[Pass]":
+        """The pass of each batch of images that differ from this one's in hidden pixels only.
 
         M ⊙ B is the same tensor, so that scores, target and gradients, its functions, are taken
-        over as they are; the maps behind the wall are computed.
+        over as they are; the maps behind the wall are computed, by one run of the trunk for all.
         """
         if self.differentiable:
             raise CamwallError("a differentiable pass has no repaints")
+        if not repaints:
+            return []
         self.gradients  # noqa: B018 - found once, for all repaints
-        other = copy.copy(self)
-        other.images, other._own = images, {}
         with torch.no_grad():
-            other.maps = self.model.repainted(self.maps, images)
-        return other
+            visible = self.maps.repeat(len(repaints), 1, 1, 1)
+            maps = self.model.repainted(visible, torch.cat(repaints)).chunk(len(repaints))
+        found = []
+        for images, own in zip(repaints, maps, strict=True):
+            other = copy.copy(self)
+            other.images, other.maps, other._own = images, own, {}
+            found.append(other)
+        return found
 
     @property
     def _fast_trunk(self) -> nn.Module | None:
