@@ -161,31 +161,34 @@ class Report:
 
     @property
     def formatted(self) -> pd.DataFrame:
-        """The table as it is printed: leaks in %, to a tenth."""
+        """The table as it is printed: the verdict, then response and leak in %, to a tenth.
+
+        A response stands with its 95 % interval in brackets, a leak with its standard deviation,
+        the 95 % interval of its mean beside it.
+        """
         table = self.table
-        percent = {
+        columns = ["mean", "std", "low", "high", "clear"]
+        columns += ["response", "response_low", "response_high"]
+        said = {
             name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
-            for name in ("mean", "std", "low", "high", "clear")
+            for name in columns
         }
         frame = pd.DataFrame(
             {
-                "leak, %": percent["mean"] + " ± " + percent["std"],
-                "95 % interval of the mean": percent["low"] + " – " + percent["high"],
-                "without bleed, %": percent["clear"],
-                "empty maps": table["empty"].astype(str) + " of " + table["images"].astype(str),
+                "leak, %": said["mean"] + " ± " + said["std"],
+                "its mean, %": said["low"] + "–" + said["high"],
+                "no bleed, %": said["clear"],
+                "empty": table["empty"].astype(str) + "/" + table["images"].astype(str),
             }
         )
         if table["response"].notna().any():
-            moves = {
-                name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
-                for name in ("response", "response_low", "response_high")
-            }
-            none = table["moved"] == 0
-            frame["response, %"] = moves["response"].where(~none, "0")
-            interval = moves["response_low"] + " – " + moves["response_high"]
-            frame["its interval"] = interval.where(~none, "exactly")
-            frame["verdict"] = table["verdict"].fillna("–")
-        return frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
+            between = " (" + said["response_low"] + "–" + said["response_high"] + ")"
+            moves = (said["response"] + between).where(table["moved"] != 0, "0 exactly")
+            frame.insert(0, "response, %", moves.where(table["response"].notna(), "–"))
+        frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
+        if table["verdict"].notna().any():
+            frame.insert(0, "verdict", table["verdict"].fillna("–"))
+        return frame
 
     def __str__(self) -> str:
         return (
