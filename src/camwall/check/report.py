@@ -176,7 +176,7 @@ class Report:
         frame = pd.DataFrame(
             {
                 "leak, %": said["mean"] + " ± " + said["std"],
-                "its mean, %": said["low"] + "–" + said["high"],
+                "of its mean, %": said["low"] + "–" + said["high"],
                 "no bleed, %": said["clear"],
                 "empty": table["empty"].astype(str) + "/" + table["images"].astype(str),
             }

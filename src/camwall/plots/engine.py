@@ -7,6 +7,11 @@ from matplotlib.figure import Figure
 from camwall.plots.style import use_style
 
 
+def _short(seconds: float) -> str:
+    """Two digits, and all of those before the point."""
+    return f"{seconds:.0f}" if seconds >= 100 else f"{seconds:.2g}"
+
+
 def speed_table(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of one network as they are printed: median seconds with their range, ratio, memory.
 
@@ -20,7 +25,7 @@ def speed_table(frame: pd.DataFrame) -> pd.DataFrame:
         key = engine.replace("-", "")
         parts = frame[[f"{key}_seconds", f"{key}_low", f"{key}_high"]].to_numpy()
         columns[f"{engine}, s"] = [
-            f"{mid:.2g} ({low:.2g} to {high:.2g})" for mid, low, high in parts
+            f"{_short(mid)} ({_short(low)} to {_short(high)})" for mid, low, high in parts
         ]
     columns["faster"] = [f"{ratio:,.1f}×" for ratio in frame["ratio"]]
     peaks = frame[["gradcam_peak_mib", "camwall_peak_mib"]].to_numpy()
