@@ -172,7 +172,7 @@ def require_walled(model: nn.Module) -> None:
     """
     if not isinstance(model, WalledModel):
         raise CamwallError(
-            f"a {type(model).__name__} is no walled model: camwall.build_wall(network, row) makes "
+            f"a {type(model).__name__} is no walled model: camwall.build_wall(network, wall) makes "
             "one"
         )
 
