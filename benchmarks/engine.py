@@ -29,8 +29,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
 from camwall import METHODS, WalledModel, build_wall, efficientnet_lite0, masked_vgg16
+from camwall.methods import PAPER, explain_each
 from camwall.runs import manifest, write_csv, write_json
-from camwall.saliency import PAPER, explain_each
 
 ROOT = Path(__file__).resolve().parents[1]
 GRADIENT = (

@@ -124,7 +124,7 @@ def test_comparison_with_the_paper():
 
 def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
     """Halves put together at row 12 do not meet at a wall at row 8: said, and measured."""
-    module = sys.modules["camwall.check.evaluate"]
+    module = sys.modules["camwall.commands.evaluate"]
     monkeypatch.setattr(module, "named_model", lambda *_, **__: small_model())
     for row in (ROW, 12):
         pictures = [(Image.new("RGB", (SIZE, SIZE), "green"), {"row": row})]
@@ -157,7 +157,7 @@ def stacks(tmp_path):
 
 def test_a_study_of_several_choices(stacks, tmp_path, monkeypatch):
     """One table of all, the slow methods on fewer stacks; read back, every choice has its own."""
-    module = importlib.import_module("camwall.check.sweep")
+    module = importlib.import_module("camwall.commands.sweep")
     asked = []
 
     def few_choices(network, images, slow):
@@ -205,7 +205,7 @@ def test_a_study_of_several_choices(stacks, tmp_path, monkeypatch):
 
 def test_a_study_that_there_is_not(stacks, tmp_path):
     """Is named, with those there are."""
-    module = importlib.import_module("camwall.check.sweep")
+    module = importlib.import_module("camwall.commands.sweep")
     with pytest.raises(CamwallError, match="unknown study 'heights'; known: construction, both"):
         module.sweep("heights", stacks, tmp_path / "out")
     assert not (tmp_path / "out").exists()

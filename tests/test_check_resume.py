@@ -16,9 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from camwall.check import check, source
-from camwall.check.cells import SEGMENT, CellStore
-from camwall.cli import main
+from camwall.check import check
+from camwall.check import images as source
+from camwall.check.store import SEGMENT, CellStore
+from camwall.commands.cli import main
 from camwall.errors import CamwallError
 from tests.checks import (
     ROW,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from camwall import CamwallError, Wall, explain, leak
+from camwall.methods import render
 from camwall.metrics import is_empty
-from camwall.saliency import render
 from tests.networks import NETWORKS, images
 
 WALL = Wall.rows(4, 2, 2)

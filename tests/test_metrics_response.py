@@ -19,9 +19,9 @@ from camwall import (
     explain,
     response,
 )
+from camwall.methods import Evidence, Method, opticam
 from camwall.metrics import REPAINTS, change, repaint
 from camwall.models import WalledModel
-from camwall.saliency import Method, Pass, opticam
 from tests.as_found import assert_same, snapshot, unsettle
 from tests.networks import (
     CLASSES,
@@ -172,11 +172,11 @@ def test_what_a_repainted_pass_takes_over_is_its_own(network: str) -> None:
     """Scores, target, gradients and ablated scores of the repainted images, bit for bit."""
     model = NETWORKS[network](0)
     batch = images(model, 3)
-    shared = Pass(model, batch)
+    shared = Evidence(model, batch)
     METHODS["AblationCAM"].raw(shared)  # type: ignore[misc]
     for paint in REPAINTS:
         moved = repaint(paint, model, batch, others_of(batch))
-        (taken,), own = shared.repainted(moved), Pass(model, moved)
+        (taken,), own = shared.repainted(moved), Evidence(model, moved)
         assert torch.equal(taken.maps, own.maps)
         assert not torch.equal(taken.maps, shared.maps)
         assert torch.equal(taken.scores, own.scores)
@@ -188,7 +188,7 @@ def test_what_a_repainted_pass_takes_over_is_its_own(network: str) -> None:
             assert torch.equal(one, other), name
         assert taken.rest is shared.rest, "one copy of the head's weights serves all repaints"
     with pytest.raises(CamwallError, match="a differentiable pass has no repaints"):
-        Pass(model, batch, differentiable=True).repainted(batch)
+        Evidence(model, batch, differentiable=True).repainted(batch)
 
 
 def test_the_largest_over_the_repaints() -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from camwall import Wall, stacks
+from camwall.commands import stacks as commands
 from camwall.errors import CamwallError
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "stacks.ipynb"
@@ -27,26 +28,28 @@ def images(tmp_path):
 def test_only_what_was_given_reaches_the_builder(images, tmp_path, monkeypatch):
     """None leaves the builder's default; the source goes by the builder's own name."""
     monkeypatch.delenv("CAMWALL_QUICK", raising=False)
-    made = stacks.make("gen", tmp_path / "a", images, progress=False)
+    made = commands.make("gen", tmp_path / "a", images, progress=False)
     direct = stacks.gen(tmp_path / "b", images, progress=False)
     assert made.info["parameters"] == direct.info["parameters"]
     assert list(made.frame["sha256"]) == list(direct.frame["sha256"])
     photographs = tmp_path / "in" / "n02119022"
     shutil.copytree(images, photographs)
-    mixed = stacks.make("mix", tmp_path / "c", tmp_path / "in", 3, 1, "same", 99, progress=False)
+    mixed = commands.make("mix", tmp_path / "c", tmp_path / "in", 3, 1, "same", 99, progress=False)
     wanted = {"n": 3, "hidden": "same", "row": 99}
     assert wanted.items() <= mixed.info["parameters"].items()
     assert mixed.info["seed"] == 1
     wall = Wall.columns(224, 224, 99)
     given = {"hidden": "same", "wall": wall.as_json(), "progress": False}
-    assert stacks.make("mix", tmp_path / "d", tmp_path / "in", 3, **given).wall == wall
+    assert commands.make("mix", tmp_path / "d", tmp_path / "in", 3, **given).wall == wall
 
 
 def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
     """So that it never stands in the way of the full one."""
     monkeypatch.setenv("CAMWALL_QUICK", "1")
     shutil.copytree(images, tmp_path / "in" / "n02119022")
-    made = stacks.make("mix", tmp_path / "m", tmp_path / "in", n=50, hidden="same", progress=False)
+    made = commands.make(
+        "mix", tmp_path / "m", tmp_path / "in", n=50, hidden="same", progress=False
+    )
     assert len(made) == 6
     assert made.folder == tmp_path / "m-quick"
 
@@ -54,11 +57,11 @@ def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monke
 def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
     """A few quick prompts must not claim the folder of the full run."""
     monkeypatch.setenv("CAMWALL_QUICK", "1")
-    module = sys.modules["camwall.stacks.command"]
+    module = sys.modules["camwall.commands.stacks"]
     monkeypatch.setattr(
         module, "generate", lambda folder, *_, **__: shutil.copytree(images, folder)
     )
-    made = stacks.make("gen", tmp_path / "g", tmp_path / "made", pipeline="x", progress=False)
+    made = commands.make("gen", tmp_path / "g", tmp_path / "made", pipeline="x", progress=False)
     assert (made.folder, len(made)) == (tmp_path / "g-quick", 8)
     assert (tmp_path / "made-quick").is_dir()
     assert not (tmp_path / "made").exists()
@@ -77,7 +80,7 @@ def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypa
 def test_what_a_builder_does_not_take_is_refused(tmp_path, given, message):
     """No parameter is silently without effect."""
     with pytest.raises(CamwallError, match=message):
-        stacks.make(folder=tmp_path / "o", **given)
+        commands.make(folder=tmp_path / "o", **given)
     assert not (tmp_path / "o").exists()
 
 

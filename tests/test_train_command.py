@@ -17,17 +17,17 @@ from training import RECIPE, kill, make_data, make_model, see_stripes_alone, str
 from typer.testing import CliRunner
 
 import camwall
-import camwall.train.command
+import camwall.commands.train
 from camwall import explain, leak, load_checkpoint
-from camwall.check.collect import collect_runs, paired_leaks, percent, share
-from camwall.check.follow import FOLLOWED, follow_leaks
-from camwall.cli import app
+from camwall.commands.cli import app
+from camwall.commands.collect import collect_runs, paired_leaks, percent, share
+from camwall.commands.follow import FOLLOWED, follow_leaks
+from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.metrics import is_empty
 from camwall.models.small import small_vgg
 from camwall.train import TrainingData, fit, pair_stacks
-from camwall.train.command import train_study
-from camwall.train.pairs import probe_images
+from camwall.train.probes import probe_images
 from camwall.train.sources import ArraySource
 
 
@@ -164,7 +164,7 @@ def test_a_network_that_training_killed_is_kept(tmp_path, monkeypatch):
         file = tmp_path / "images" / "ab"[index % 2] / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
-    monkeypatch.setattr(camwall.train.command, "follow_leaks", lambda stacks: kill)
+    monkeypatch.setattr(camwall.commands.train, "follow_leaks", lambda stacks: kill)
     out = tmp_path / "runs" / "dead"
     arguments = ["train", str(out), "--study", "folder", "--data", str(tmp_path / "images")]
     done = CliRunner().invoke(app, [*arguments, "--small", "--epochs", "1", "--batch", "16"])

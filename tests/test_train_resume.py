@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from training import RECIPE, make_data, make_model, process, train_noise
 
+from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.train import Recipe, fit
-from camwall.train.command import train_study
 from camwall.train.sources import ArraySource, FolderSource
 from camwall.train.trainer import Trainer
 

@@ -85,7 +85,7 @@ def train_one_of(rank: int, world: int, port: int, out: Path, recipe: Recipe) ->
 def process(target, *arguments) -> BaseProcess:
     """A process of its own, forked from a server that has imported camwall: it starts at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["camwall.train.command"])
+    context.set_forkserver_preload(["camwall.commands.train"])
     started = context.Process(target=target, args=arguments)
     started.start()
     return started

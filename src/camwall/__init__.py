@@ -6,6 +6,7 @@ The book's glossary defines the words. The names below are stable.
 from camwall import stacks, theory, train
 from camwall.check import Report, check
 from camwall.errors import BlindnessError, CamwallError
+from camwall.methods import METHODS, Method, explain
 from camwall.metrics import leak, response
 from camwall.models import (
     Split,
@@ -16,7 +17,6 @@ from camwall.models import (
     masked_vgg16,
     simple_cnn,
 )
-from camwall.saliency import METHODS, Method, explain
 from camwall.wall import Wall, certify
 
 __all__ = [

@@ -1,5 +1,5 @@
 """``python -m camwall``, which ``accelerate launch -m camwall`` needs."""
 
-from camwall.cli import main
+from camwall.commands.cli import main
 
 main()

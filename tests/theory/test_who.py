@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import camwall
-from camwall.check.mechanisms import agreement, summary
+from camwall.audit.mechanisms import agreement, summary
 from camwall.check.report import VERDICTS
+from camwall.methods.rendering import render
 from camwall.models import Preprocessing, Split
 from camwall.models.simple import simple_cnn
-from camwall.saliency.rendering import render
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 

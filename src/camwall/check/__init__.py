@@ -1,6 +1,5 @@
 """The sanity check: a walled model, images and saliency methods in, a table of leaks out."""
 
-from camwall.check.evaluate import evaluate
 from camwall.check.paper import compare, published
 from camwall.check.report import VERDICTS, Report, bootstrap, default_methods
 from camwall.check.run import METRICS, check
@@ -13,6 +12,5 @@ __all__ = [
     "check",
     "compare",
     "default_methods",
-    "evaluate",
     "published",
 ]

@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from camwall.errors import CamwallError
+from camwall.methods import METHODS, PAPER, Engine
 from camwall.plots import leak_distribution
 from camwall.runs import write_csv, write_json, writing
-from camwall.saliency import METHODS, PAPER, Engine
 from camwall.wall import Wall
 
 RESAMPLES = 10_000

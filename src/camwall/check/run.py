@@ -11,25 +11,25 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall._torch import evaluating, finite, outside_inference_mode, processes
-from camwall.check.cells import Cell, CellStore
+from camwall.as_found import evaluating, finite, outside_inference_mode, processes
+from camwall.check.images import ImageSet, Source, model_digest
 from camwall.check.report import Report, default_methods
-from camwall.check.source import ImageSet, Source, model_digest
+from camwall.check.store import Cell, CellStore
 from camwall.errors import CamwallError
-from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
-from camwall.metrics.response import check_blind, largest_change
-from camwall.models import WalledModel
-from camwall.saliency import (
+from camwall.methods import (
     Engine,
+    Evidence,
     Method,
-    Pass,
     SaliencyFunction,
     check_engine,
     find,
     saliency,
     shown,
 )
-from camwall.saliency.shared import as_target, check_images
+from camwall.methods.evidence import as_target, check_images
+from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
+from camwall.metrics.response import check_blind, largest_change
+from camwall.models import WalledModel
 
 #: What `check` can measure of a map.
 METRICS = ("response", "leak")
@@ -191,7 +191,7 @@ def check(
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                     chosen = None if targets is None else [targets[i] for i in group]
                     with torch.no_grad():
-                        shared = Pass(model, loaded, chosen)
+                        shared = Evidence(model, loaded, chosen)
                         painted = _repainted(model, source, group, loaded, repaints)
                         moved = shared.repainted(*painted)
                     for name in missing:
@@ -229,8 +229,8 @@ def _repainted(
 def _cells(
     source: Source,
     group: range,
-    shared: Pass,
-    moved: Sequence[Pass],
+    shared: Evidence,
+    moved: Sequence[Evidence],
     name: str,
     method: Method | SaliencyFunction,
     engine: Engine,

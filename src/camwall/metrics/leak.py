@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.saliency.rendering import render
+from camwall.methods.rendering import render
 from camwall.wall import Wall
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from camwall._torch import evaluating, outside_inference_mode
+from camwall.as_found import evaluating, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
+from camwall.methods import Engine, Evidence, Method, SaliencyFunction, check_engine, saliency
+from camwall.methods.evidence import Target
+from camwall.methods.registry import find
 from camwall.models import FILLS, WalledModel, fill
-from camwall.saliency import Engine, Method, Pass, SaliencyFunction, check_engine, saliency
-from camwall.saliency.registry import find
-from camwall.saliency.shared import Target
 
 #: What the hidden pixels are repainted with: grey, what another image hides, the visible content
 #: mirrored, noise.
@@ -62,8 +62,8 @@ def change(before: Tensor, after: Tensor) -> Tensor:
 
 def largest_change(
     before: Tensor,
-    shared: Pass,
-    repainted: Iterable[Pass],
+    shared: Evidence,
+    repainted: Iterable[Evidence],
     method: Method | SaliencyFunction,
     engine: Engine = "camwall",
 ) -> Tensor:
@@ -76,7 +76,7 @@ def largest_change(
     """
     name = getattr(method, "name", getattr(method, "__name__", type(method).__name__))
 
-    def moved(other: Pass) -> Tensor:
+    def moved(other: Evidence) -> Tensor:
         after = saliency(other, method, engine)
         if not (torch.isfinite(before).all() and torch.isfinite(after).all()):
             raise CamwallError(
@@ -148,7 +148,7 @@ def response(
     package_only = isinstance(chosen, Method) and chosen.raw is None and engine == "camwall"
     check_engine(engine, [chosen] if isinstance(chosen, Method) and not package_only else [])
     with evaluating(model), torch.no_grad():
-        shared = Pass(model, images, target)
+        shared = Evidence(model, images, target)
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
         painted = [repaint(name, model, shared.images, others) for name in repaints]
         check_blind(model, shared.images[:1], [each[:1] for each in painted])

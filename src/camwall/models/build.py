@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from camwall._torch import evaluating
+from camwall.as_found import evaluating
 from camwall.errors import CamwallError
 from camwall.models.families import Split, split
 from camwall.models.paint import FILLS, fill

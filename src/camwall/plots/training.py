@@ -58,7 +58,7 @@ def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -
     Parameters
     ----------
     histories : name → DataFrame
-        With the columns ``leak/METHOD`` that `camwall.check.follow_leaks` measures: with a band of
+        With the columns ``leak/METHOD`` that `follow_leaks` measures: with a band of
         ``error/METHOD`` to either side for one run, for several joined the mean over these, with a
         band from the least to the greatest.
     flat_level : float
@@ -149,7 +149,7 @@ def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
     Parameters
     ----------
     each, means : DataFrame
-        As `camwall.check.collect.paired_leaks` makes them: a dot for each seed, with its standard
+        As `paired_leaks` makes them: a dot for each seed, with its standard
         error; a bar for the mean over seeds, with its 95 % interval.
     """
     use_style()

@@ -1,10 +1,9 @@
 """Stacks: images with one animal on each side of a wall, and how to build them."""
 
-from camwall.stacks.command import make
 from camwall.stacks.cutouts import open
 from camwall.stacks.generated import gen, prompts
 from camwall.stacks.generator import generate
 from camwall.stacks.mixed import mix
 from camwall.stacks.store import Stacks, from_folder, load
 
-__all__ = ["Stacks", "from_folder", "gen", "generate", "load", "make", "mix", "open", "prompts"]
+__all__ = ["Stacks", "from_folder", "gen", "generate", "load", "mix", "open", "prompts"]

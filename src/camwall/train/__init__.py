@@ -1,7 +1,7 @@
 """Training masked networks: recipe, studies, the loop, checkpoints."""
 
 from camwall.train.loop import Run, fit
-from camwall.train.pairs import pair_stacks
+from camwall.train.probes import pair_stacks
 from camwall.train.recipe import Recipe
 from camwall.train.studies import STUDIES, Study, TrainingData, study
 from camwall.train.visible import VisiblePart, visible_part

@@ -13,7 +13,7 @@ from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.walled import MaskedModel
 from camwall.runs import writing
-from camwall.train.pairs import probe_images
+from camwall.train.probes import probe_images
 from camwall.train.recipe import Recipe
 from camwall.train.saving import MODEL, load_training
 from camwall.train.studies import TrainingData

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from camwall._torch import processes
+from camwall.as_found import processes
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import describe
 from camwall.models.walled import MaskedModel

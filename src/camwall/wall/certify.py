@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from camwall._torch import evaluating, finite, outside_inference_mode
+from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 from camwall.wall.shape import Wall
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from camwall import METHODS, CamwallError, Method, explain
-from camwall.saliency import explain_each, opticam, register
+from camwall.methods import explain_each, opticam, register
 from tests.networks import images, vgg_like
 
 

@@ -12,7 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall._torch import PartialState
+from camwall.as_found import PartialState
 from camwall.errors import CamwallError
 from camwall.images import opened
 from camwall.models import WalledModel, require_walled

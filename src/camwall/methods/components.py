@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from camwall.saliency.principal import first_component
-from camwall.saliency.registry import Mechanism, Method, register
-from camwall.saliency.shared import Pass
+from camwall.methods.evidence import Evidence
+from camwall.methods.principal import first_component
+from camwall.methods.registry import Mechanism, Method, register
 
 
 def corrected(raw: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def corrected(raw: Tensor) -> Tensor:
     return torch.where(flip[:, None, None], -raw, raw)
 
 
-def _eigencam(shared: Pass) -> Tensor:
+def _eigencam(shared: Evidence) -> Tensor:
     return shared.once("first component", lambda: first_component(shared.maps))
 
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from camwall import CamwallError, WalledModel, explain
 from camwall.config import quick
+from camwall.methods import fast
+from camwall.methods.fast import Winograd, fast_copy
 from camwall.models import MaskedModel, Split, build_wall
-from camwall.saliency import fast
-from camwall.saliency.fast import Winograd, fast_copy
 from tests.as_found import assert_same, snapshot
 from tests.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_parts
 

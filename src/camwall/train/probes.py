@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camwall._torch import evaluating
+from camwall.as_found import evaluating
 from camwall.errors import CamwallError
 from camwall.models.walled import WalledModel
 from camwall.train.loading import evaluation_input

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from camwall._torch import finite
+from camwall.as_found import finite
 from camwall.errors import CamwallError
+from camwall.methods.fast import fast_copy
 from camwall.models import WalledModel, require_walled
-from camwall.saliency.fast import fast_copy
 
 Target = int | Sequence[int] | Tensor | None
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class _Head(nn.Module):
         return self._model[0].head(maps)
 
 
-class Pass:
+class Evidence:
     """One pass of a walled model over images, and what the methods take from it.
 
     Parameters
@@ -163,7 +163,7 @@ class Pass:
             self._shared[name] = compute()
         return self._shared[name]
 
-    def repainted(self, *repaints: Tensor) -> "list[Pass]":
+    def repainted(self, *repaints: Tensor) -> "list[Evidence]":
         """The pass of each batch of images that differ from this one's in hidden pixels only.
 
         M ⊙ B is the same tensor, so that scores, target and gradients, its functions, are taken

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from camwall.methods import explain_each
 from camwall.metrics import is_empty, leak
 from camwall.models import MaskedModel
-from camwall.saliency import explain_each
 
 #: Methods that one pass gives for all: cheap enough for every epoch.
 FOLLOWED = (

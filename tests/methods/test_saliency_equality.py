@@ -7,7 +7,7 @@ import torch
 
 from camwall import METHODS, explain
 from camwall.config import quick
-from camwall.saliency import explain_each
+from camwall.methods import explain_each
 from tests.networks import NETWORKS, images
 
 SEEDS = range(2 if quick() else 6)
@@ -57,9 +57,9 @@ def test_gradient_at_the_maps_is_a_difference_quotient(network: str) -> None:
     """∂y/∂B of the shared pass is what small steps in each cell of B do to the score."""
     model = NETWORKS[network](0).double()
     batch = images(model, 1).double()
-    from camwall.saliency import Pass
+    from camwall.methods import Evidence
 
-    shared = Pass(model, batch, 2)
+    shared = Evidence(model, batch, 2)
     step = 1e-6
     cells = torch.randperm(shared.maps[0].numel(), generator=torch.Generator().manual_seed(0))[:60]
     with torch.no_grad():

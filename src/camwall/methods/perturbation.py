@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camwall.methods.cams import weighted
+from camwall.methods.evidence import Evidence
+from camwall.methods.registry import Mechanism, Method, register
 from camwall.models.walled import DensePart
-from camwall.saliency.cams import weighted
-from camwall.saliency.registry import Mechanism, Method, register
-from camwall.saliency.shared import Pass
 
 # ---------------------------------------------------------------------------------------------
 # AblationCAM
@@ -42,7 +42,7 @@ def _dense(layer: nn.Module, channels: int) -> DensePart | None:
     return None
 
 
-def ablated_scores(shared: Pass, index: int) -> Tensor:
+def ablated_scores(shared: Evidence, index: int) -> Tensor:
     """The target's score with each channel of image ``index`` set to 0 in turn: [V].
 
     Where the head starts with a linear layer on (pooled, flattened) maps, its output is a sum over
@@ -69,7 +69,7 @@ def ablated_scores(shared: Pass, index: int) -> Tensor:
     return nn.Sequential(*rest)(whole - terms)[:, unit]
 
 
-def _ablated_by_copies(shared: Pass, maps: Tensor, index: int) -> Tensor:
+def _ablated_by_copies(shared: Evidence, maps: Tensor, index: int) -> Tensor:
     scores = []
     for channels in torch.arange(maps.shape[1], device=maps.device).split(shared.chunk):
         copies = maps.repeat(len(channels), 1, 1, 1)
@@ -78,7 +78,7 @@ def _ablated_by_copies(shared: Pass, maps: Tensor, index: int) -> Tensor:
     return torch.cat(scores)
 
 
-def _drops(shared: Pass) -> tuple[Tensor, Tensor]:
+def _drops(shared: Evidence) -> tuple[Tensor, Tensor]:
     """Score and drop of it by each channel's ablation: [N, 1], [N, V]."""
     with torch.set_grad_enabled(shared.differentiable):
         score = shared.target_scores(shared.scores)[:, None]
@@ -94,13 +94,13 @@ def _share(drops: Tensor, score: Tensor) -> Tensor:
     return drops / score.where((score != 0) | (drops != 0), 1.0)
 
 
-def ablationcam(shared: Pass) -> Tensor:
+def ablationcam(shared: Evidence) -> Tensor:
     """α_v = (y − y_v) / y, with y_v the score without channel v; 0 where nothing falls from 0."""
     score, drops = _drops(shared)
     return weighted(_share(drops, score), shared.maps)
 
 
-def ablationcam_absolute(shared: Pass) -> Tensor:
+def ablationcam_absolute(shared: Evidence) -> Tensor:
     """α_v = (y − y_v) / |y|: a channel that raises the score has a positive weight."""
     score, drops = _drops(shared)
     return weighted(_share(drops, score.abs()), shared.maps)
@@ -113,7 +113,7 @@ def ablationcam_absolute(shared: Pass) -> Tensor:
 HEAD_CHUNKS = 32
 
 
-def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
+def masked_scores(shared: Evidence, index: int, *, align_corners: bool) -> Tensor:
     """The target's score of image ``index`` times each channel's mask: [V].
 
     A mask is the channel upsampled to the image and stretched to [0, 1]; it multiplies the
@@ -146,7 +146,7 @@ def masked_scores(shared: Pass, index: int, *, align_corners: bool) -> Tensor:
     return scores
 
 
-def _scorecam(shared: Pass, *, align_corners: bool) -> Tensor:
+def _scorecam(shared: Evidence, *, align_corners: bool) -> Tensor:
     with torch.no_grad():
         scores = torch.stack(
             [
@@ -157,12 +157,12 @@ def _scorecam(shared: Pass, *, align_corners: bool) -> Tensor:
     return weighted(scores.softmax(dim=1), shared.maps)
 
 
-def scorecam(shared: Pass) -> Tensor:
+def scorecam(shared: Evidence) -> Tensor:
     """α = softmax over channels of the masked images' scores; the weights are constants."""
     return _scorecam(shared, align_corners=True)
 
 
-def scorecam_half_pixel(shared: Pass) -> Tensor:
+def scorecam_half_pixel(shared: Evidence) -> Tensor:
     """ScoreCAM with its masks resized as the saliency map is, with half-pixel centres."""
     return _scorecam(shared, align_corners=False)
 

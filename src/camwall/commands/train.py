@@ -12,14 +12,14 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from camwall._torch import processes
-from camwall.check.follow import follow_leaks
+from camwall.as_found import processes
+from camwall.commands.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.models import MaskedModel
 from camwall.runs import manifest, write_json, writing
 from camwall.train.loop import Run, fit
-from camwall.train.pairs import pair_stacks
+from camwall.train.probes import pair_stacks
 from camwall.train.recipe import Recipe
 from camwall.train.saving import MODEL
 from camwall.train.studies import STUDIES, TrainingData, study
@@ -216,7 +216,7 @@ def collect(
 
     Each network is checked with the paper's methods on the stacks it was followed on.
     """
-    from camwall.check.collect import collect_runs
+    from camwall.commands.collect import collect_runs
 
     print(collect_runs(runs, out, command=shlex.join(["camwall", *sys.argv[1:]])).to_string())
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camwall._torch import evaluating, gradients_kept, outside_inference_mode
+from camwall.as_found import evaluating, gradients_kept, outside_inference_mode
 from camwall.errors import CamwallError
+from camwall.methods.adapters.grad_cam import explain_with_package
+from camwall.methods.evidence import Evidence, Target
+from camwall.methods.registry import Method, find
+from camwall.methods.rendering import render
 from camwall.models import WalledModel
-from camwall.saliency.package import explain_with_package
-from camwall.saliency.registry import Method, find
-from camwall.saliency.rendering import render
-from camwall.saliency.shared import Pass, Target
 
 Engine = Literal["camwall", "grad-cam"]
 
@@ -54,7 +54,9 @@ def _same_draws() -> Iterator[None]:
             np.random.set_state(states[1])  # noqa: NPY002
 
 
-def saliency(shared: Pass, method: Method | SaliencyFunction, engine: Engine = "camwall") -> Tensor:
+def saliency(
+    shared: Evidence, method: Method | SaliencyFunction, engine: Engine = "camwall"
+) -> Tensor:
     """The maps of any method on a pass's images; one that draws has the same numbers each time.
 
     Returns
@@ -88,7 +90,9 @@ def saliency(shared: Pass, method: Method | SaliencyFunction, engine: Engine = "
     return maps
 
 
-def shown(maps: Tensor, method: Method | SaliencyFunction, engine: Engine, shared: Pass) -> Tensor:
+def shown(
+    maps: Tensor, method: Method | SaliencyFunction, engine: Engine, shared: Evidence
+) -> Tensor:
     """What `saliency` gives as it is shown, [N, H, W]: raw maps stretched to [0, 1] and resized."""
     raw = isinstance(method, Method) and engine == "camwall" and method.raw is not None
     return render(maps, shared.model.wall.shape) if raw else maps
@@ -171,7 +175,7 @@ def explain_each(
     differentiable = not normalize and torch.is_grad_enabled()
     found = {}
     with evaluating(model):
-        shared = Pass(
+        shared = Evidence(
             model,
             images,
             target,

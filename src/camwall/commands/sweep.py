@@ -13,6 +13,7 @@ from camwall import runs, stacks
 from camwall.check.report import Report, default_methods
 from camwall.check.run import METRICS, check
 from camwall.errors import BlindnessError, CamwallError
+from camwall.methods import METHODS
 from camwall.models import (
     Split,
     WalledModel,
@@ -22,8 +23,7 @@ from camwall.models import (
     fill,
     split,
 )
-from camwall.models.named import DEFAULT_ROW
-from camwall.saliency import METHODS
+from camwall.models.library import DEFAULT_ROW
 from camwall.stacks import Stacks
 from camwall.wall import Wall, certify
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from camwall import theory
+from camwall.methods import METHODS, explain
+from camwall.methods.registry import Mechanism, find
 from camwall.metrics import is_empty, leak, response
 from camwall.models.simple import SimpleCNN, simple_cnn
-from camwall.saliency import METHODS, explain
-from camwall.saliency.registry import Mechanism, find
 
 Row = dict[str, Any]
 

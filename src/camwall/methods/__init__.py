@@ -1,7 +1,8 @@
 """Saliency methods: what each is, and how it is computed."""
 
-from camwall.saliency import cams, components, perturbation  # noqa: F401 - fills the register
-from camwall.saliency.explain import (
+from camwall.methods import cams, components, perturbation  # noqa: F401 - fills the register
+from camwall.methods.evidence import Evidence
+from camwall.methods.explain import (
     Engine,
     SaliencyFunction,
     check_engine,
@@ -10,18 +11,17 @@ from camwall.saliency.explain import (
     saliency,
     shown,
 )
-from camwall.saliency.opticam import opticam
-from camwall.saliency.registry import METHODS, PAPER, Mechanism, Method, find, register
-from camwall.saliency.rendering import render
-from camwall.saliency.shared import Pass
+from camwall.methods.opticam import opticam
+from camwall.methods.registry import METHODS, PAPER, Mechanism, Method, find, register
+from camwall.methods.rendering import render
 
 __all__ = [
     "METHODS",
     "PAPER",
     "Engine",
+    "Evidence",
     "Mechanism",
     "Method",
-    "Pass",
     "SaliencyFunction",
     "check_engine",
     "explain",

@@ -10,10 +10,10 @@ import torch
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from camwall._torch import evaluating, finite, gradients_kept
+from camwall.as_found import evaluating, finite, gradients_kept
+from camwall.methods.evidence import Target, as_target, check_images
+from camwall.methods.registry import Mechanism, Method, register
 from camwall.models import WalledModel
-from camwall.saliency.registry import Mechanism, Method, register
-from camwall.saliency.shared import Target, as_target, check_images
 
 
 class _Exposed(nn.Module):

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from camwall import METHODS, explain
+from camwall.methods import Evidence, Mechanism, explain_each
+from camwall.methods.cams import gradcam, hirescam
+from camwall.methods.components import first_component
 from camwall.models import MaskedModel
-from camwall.saliency import Mechanism, Pass, explain_each
-from camwall.saliency.cams import gradcam, hirescam
-from camwall.saliency.components import first_component
 from tests.networks import (
     NETWORKS,
     PLAIN,
@@ -261,12 +261,12 @@ def test_opticam_raises_the_score_it_climbs() -> None:
     """The mask it finds scores at least as much as the uniform one it starts from."""
     import torch.nn.functional as F
 
-    from camwall.saliency.opticam import opticam_weights
+    from camwall.methods.opticam import opticam_weights
 
     for make in NETWORKS.values():
         model = make(0).double()
         batch = images(model, 3).double()
-        shared = Pass(model, batch, [0, 1, 2])
+        shared = Evidence(model, batch, [0, 1, 2])
 
         def scores(weights: torch.Tensor, model=model, batch=batch, shared=shared):
             mask = torch.einsum("nv,nvij->nij", weights, shared.maps)

@@ -11,10 +11,10 @@ from scipy import stats
 
 from camwall.check.run import METRICS, check
 from camwall.errors import CamwallError
+from camwall.methods import METHODS, PAPER
 from camwall.models.checkpoint import load_checkpoint
 from camwall.runs import manifest, write_csv, write_json
-from camwall.saliency import METHODS, PAPER
-from camwall.train.pairs import pair_stacks, telling
+from camwall.train.probes import pair_stacks, telling
 from camwall.train.studies import study
 from camwall.wall import certify
 

@@ -98,7 +98,7 @@ def test_a_negative_score_turns_ablationcam_but_not_its_absolute_variant() -> No
 
 def test_rendering_by_hand() -> None:
     """Cut at 0, stretched, resized with half-pixel centres, stretched again."""
-    from camwall.saliency import render
+    from camwall.methods import render
 
     raw = torch.tensor([[[-1.0, 1.0], [1.0, 3.0]]]).double()
     # Cut and stretched: [[0, 1/3], [1/3, 1]]; upsampled to 4×4 its corners stay, the inner
@@ -111,6 +111,6 @@ def test_rendering_by_hand() -> None:
 
 def test_a_map_without_positive_values_stays_zero() -> None:
     """Nothing is stretched out of nothing."""
-    from camwall.saliency import render
+    from camwall.methods import render
 
     assert not render(torch.full((1, 2, 2), -1.0), (4, 4)).any()

@@ -10,7 +10,7 @@ from torch import Tensor
 from camwall.errors import CamwallError
 
 if TYPE_CHECKING:
-    from camwall.saliency.shared import Pass
+    from camwall.methods.evidence import Evidence
 
 
 class Mechanism(StrEnum):
@@ -40,7 +40,7 @@ class Method:
         Whether repainting what is hidden can move its raw map (`camwall.response`).
     reference : str
         Key in the book's bibliography.
-    raw : Pass → tensor [N, h, w], or None
+    raw : Evidence → tensor [N, h, w], or None
         The raw maps, before negative values are cut; None where only the package grad-cam has
         the method.
     package : str or None
@@ -56,7 +56,7 @@ class Method:
     mechanism: Mechanism
     sees_through: bool
     reference: str
-    raw: "Callable[[Pass], Tensor] | None" = None
+    raw: "Callable[[Evidence], Tensor] | None" = None
     package: str | None = None
     variant_of: str | None = None
     departs: str = ""

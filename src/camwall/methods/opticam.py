@@ -5,15 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.saliency.cams import weighted
-from camwall.saliency.registry import Mechanism, Method, register
-from camwall.saliency.shared import Pass
+from camwall.methods.cams import weighted
+from camwall.methods.evidence import Evidence
+from camwall.methods.registry import Mechanism, Method, register
 
 #: The settings of the method's authors.
 STEPS, RATE = 50, 0.1
 
 
-def opticam_weights(shared: Pass, steps: int, rate: float) -> Tensor:
+def opticam_weights(shared: Evidence, steps: int, rate: float) -> Tensor:
     """Channel weights softmax(w) [N, V] that make the masked image score most.
 
     The mask is Σ_v softmax(w)_v ReLU(B_v), upsampled (half-pixel) and stretched to [0, 1]; it

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytorch_grad_cam
 
 from camwall import METHODS, leak, response
-from camwall.saliency import PAPER, Mechanism, explain_each
+from camwall.methods import PAPER, Mechanism, explain_each
 from tests.networks import NETWORKS, images
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from camwall import METHODS, WalledModel, build_wall, explain
+from camwall.methods import render
 from camwall.models import Split
-from camwall.saliency import render
 from tests.networks import CLASSES, PLAIN, SIZE, images, randomise
 
 #: More channels than the 32 that grad-cam ablates at a time.

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from camwall.saliency.principal import first_component
-from camwall.saliency.registry import Mechanism, Method, register
+from camwall.methods.principal import first_component
+from camwall.methods.registry import Mechanism, Method, register
 
 _SPACE = (2, 3)
 GradientCam = TypeVar("GradientCam", bound=Callable[..., Tensor])

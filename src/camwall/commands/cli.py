@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from camwall.commands.train import collect, shrink, train
 from camwall.errors import CamwallError
-from camwall.train.command import collect, shrink, train
 
 app = typer.Typer(
     help="Walls, certificates of blindness, and saliency methods that see through them.",
@@ -55,7 +55,7 @@ def fetch(
 @app.command()
 def methods() -> None:
     """List the saliency methods: what each is, and whether it sees through walls."""
-    from camwall.saliency import METHODS
+    from camwall.methods import METHODS
 
     table = Table("method", "weights", "sees through", "engine")
     for method in METHODS.values():
@@ -80,7 +80,7 @@ def certify(
     ] = False,
 ) -> None:
     """Certify that a network is blind behind its wall, or say which pixels leak."""
-    from camwall.models.named import named_model
+    from camwall.models.library import named_model
     from camwall.wall import certify as ask
 
     model = named_model(
@@ -113,8 +113,8 @@ def evaluate(
     Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over
     processes, devices and hosts.
     """
-    from camwall._torch import processes
-    from camwall.check import evaluate as run
+    from camwall.as_found import processes
+    from camwall.commands.evaluate import evaluate as run
 
     report = run(
         images,

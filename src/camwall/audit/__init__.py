@@ -1,0 +1,1 @@
+"""Implementations against each other and against the slow, exact way."""
