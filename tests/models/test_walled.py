@@ -12,10 +12,10 @@ from torch import nn
 
 from camwall import CamwallError, Split, Wall, build_wall, certify, masked_vgg16
 from camwall.config import quick
-from camwall.models import MaskedModel, Preprocessing, WholeModel, named, split
+from camwall.models import MaskedModel, Preprocessing, WholeModel, library, split
 from camwall.models.vgg import initialise_vgg
 from camwall.models.walled import WalledModel
-from tests.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_like
+from tests.helpers.networks import NETWORKS, PLAIN, Residual, images, randomise, vgg_like
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -203,7 +203,7 @@ def test_split_networks_score_as_the_whole_network() -> None:
 
 
 def test_rows_that_do_not_divide_the_map() -> None:
-    """The rows that do are named."""
+    """The rows that do are library."""
     parts = split(plain_parts())
     apart = {"construction": "apart"}
     with pytest.raises(
@@ -263,7 +263,7 @@ def plain_parts() -> Split:
 
 
 def test_unknown_networks_are_refused_with_a_way_out() -> None:
-    """The known families and `Split` are named."""
+    """The known families and `Split` are library."""
     with pytest.raises(CamwallError, match=r"a Sequential into features and head \(known .*ResNet"):
         build_wall(nn.Sequential(nn.Conv2d(3, 4, 3)), 160)
     with pytest.raises(CamwallError, match="do not know where to cut a AlexNet"):
@@ -397,12 +397,12 @@ def test_efficientnet_lite_takes_its_own_pixels() -> None:
 def test_torchvisions_networks_are_had_by_name(name: str, monkeypatch) -> None:
     """Each VGG and ResNet that torchvision lists; here without its download."""
     monkeypatch.setattr(
-        named, "get_model", lambda n, weights: torchvision.models.get_model(n, weights=None)
+        library, "get_model", lambda n, weights: torchvision.models.get_model(n, weights=None)
     )
-    model = named.named_model(name)
+    model = library.named_model(name)
     assert isinstance(model, WalledModel)
     with pytest.raises(CamwallError, match=r"unknown network 'alexnet'; known: .*resnet18.*vgg11"):
-        named.named_model("alexnet")
+        library.named_model("alexnet")
 
 
 def test_weights_that_cannot_be_had_cost_one_line(monkeypatch) -> None:
@@ -411,19 +411,19 @@ def test_weights_that_cannot_be_had_cost_one_line(monkeypatch) -> None:
     def fails(*_, **__):
         raise urllib.error.URLError("no route")
 
-    monkeypatch.setattr(named, "get_model", fails)
+    monkeypatch.setattr(library, "get_model", fails)
     with pytest.raises(CamwallError, match="the weights of resnet18 cannot be had") as caught:
-        named.named_model("resnet18")
+        library.named_model("resnet18")
     assert "\n" not in str(caught.value)
 
 
 def test_preprocessing_is_that_of_the_weights(monkeypatch) -> None:
     """Torchvision's later weights want photographs of 232 pixels, and earlier ones of 256."""
     monkeypatch.setattr(
-        named, "get_model", lambda name, weights: torchvision.models.get_model(name)
+        library, "get_model", lambda name, weights: torchvision.models.get_model(name)
     )
-    assert named.named_model("resnet50").preprocessing.resize == 232
-    assert named.named_model("resnet18").preprocessing == Preprocessing()
+    assert library.named_model("resnet50").preprocessing.resize == 232
+    assert library.named_model("resnet18").preprocessing == Preprocessing()
 
 
 def test_a_network_that_only_derives_from_a_family_is_refused() -> None:

@@ -6,7 +6,7 @@ from torch import nn
 
 from camwall import METHODS, CamwallError, Method, explain
 from camwall.methods import explain_each, opticam, register
-from tests.networks import images, vgg_like
+from tests.helpers.networks import images, vgg_like
 
 
 def refused(match: str, **call: object) -> None:
@@ -132,7 +132,7 @@ def test_a_method_of_ones_own() -> None:
 def test_a_head_that_is_no_stack_of_layers_is_used_as_it_is() -> None:
     """A head of unknown kind behind `build_wall`: AblationCAM still agrees with the package."""
     from camwall.models import Split, build_wall
-    from tests.networks import resnet_parts
+    from tests.helpers.networks import resnet_parts
 
     class Odd(nn.Module):
         def __init__(self, inner: nn.Module) -> None:

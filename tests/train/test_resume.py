@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from training import RECIPE, make_data, make_model, process, train_noise
 
 from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.train import Recipe, fit
 from camwall.train.sources import ArraySource, FolderSource
 from camwall.train.trainer import Trainer
+from tests.helpers.training import RECIPE, make_data, make_model, process, train_noise
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from camwall import CamwallError, Wall, explain, leak
 from camwall.methods import render
 from camwall.metrics import is_empty
-from tests.networks import NETWORKS, images
+from tests.helpers.networks import NETWORKS, images
 
 WALL = Wall.rows(4, 2, 2)
 #: The upper of two map rows is read.

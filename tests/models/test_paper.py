@@ -7,7 +7,7 @@ from torch import Tensor
 from camwall import Split, build_wall, masked_vgg16
 from camwall.config import quick
 from camwall.models import MaskedModel, WalledModel, small_vgg
-from tests.networks import images, randomise, vgg_like
+from tests.helpers.networks import images, randomise, vgg_like
 
 
 def with_gradients(model: WalledModel, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:

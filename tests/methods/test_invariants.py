@@ -9,7 +9,7 @@ from camwall.methods import Evidence, Mechanism, explain_each
 from camwall.methods.cams import gradcam, hirescam
 from camwall.methods.components import first_component
 from camwall.models import MaskedModel
-from tests.networks import (
+from tests.helpers.networks import (
     NETWORKS,
     PLAIN,
     SIZE,

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from training import RECIPE, make_data, make_model, process, train_noise, train_one_of
 
 from camwall.errors import CamwallError
 from camwall.train import fit
 from camwall.train.loading import Batches, Schedule
+from tests.helpers.training import RECIPE, make_data, make_model, process, train_noise, train_one_of
 
 
 def curves(history: pd.DataFrame) -> torch.Tensor:

@@ -11,8 +11,8 @@ from camwall.config import quick
 from camwall.methods import fast
 from camwall.methods.fast import Winograd, fast_copy
 from camwall.models import MaskedModel, Split, build_wall
-from tests.as_found import assert_same, snapshot
-from tests.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_parts
+from tests.helpers.as_found import assert_same, snapshot
+from tests.helpers.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_parts
 
 
 @pytest.fixture(autouse=True)

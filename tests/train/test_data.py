@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
-from training import RECIPE, make_data, make_model, process
 
 from camwall import data as datasets
 from camwall.errors import CamwallError
@@ -18,6 +17,7 @@ from camwall.train import STUDIES, Recipe, pair_stacks, study
 from camwall.train.loading import Batches, Schedule, evaluation_input
 from camwall.train.shrink import shrink_folder
 from camwall.train.sources import ArraySource, FolderSource, HubSource
+from tests.helpers.training import RECIPE, make_data, make_model, process
 
 CPU = torch.device("cpu")
 

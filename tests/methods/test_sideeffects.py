@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from camwall import METHODS, explain
-from tests.as_found import assert_same, snapshot, unsettle
-from tests.networks import NETWORKS, images, vgg_like
+from tests.helpers.as_found import assert_same, snapshot, unsettle
+from tests.helpers.networks import NETWORKS, images, vgg_like
 
 RUNS = [
     (name, engine)

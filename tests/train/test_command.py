@@ -12,8 +12,6 @@ import papermill
 import pytest
 import torch
 from PIL import Image
-from test_repo import ROOT
-from training import RECIPE, kill, make_data, make_model, see_stripes_alone, stripes
 from typer.testing import CliRunner
 
 import camwall
@@ -29,6 +27,8 @@ from camwall.models.small import small_vgg
 from camwall.train import TrainingData, fit, pair_stacks
 from camwall.train.probes import probe_images
 from camwall.train.sources import ArraySource
+from tests.helpers.training import RECIPE, kill, make_data, make_model, see_stripes_alone, stripes
+from tests.repo.test_repo import ROOT
 
 
 @pytest.fixture(autouse=True)

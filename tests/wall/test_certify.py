@@ -18,8 +18,8 @@ from camwall import (
 )
 from camwall.models import MaskedModel, WholeModel
 from camwall.wall import reachable_rows
-from tests.as_found import assert_same, snapshot, unsettle
-from tests.networks import NETWORKS, PLAIN, images, resnet_like, resnet_parts, vgg_like
+from tests.helpers.as_found import assert_same, snapshot, unsettle
+from tests.helpers.networks import NETWORKS, PLAIN, images, resnet_like, resnet_parts, vgg_like
 
 
 @pytest.mark.parametrize("every_class", [False, True])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from camwall import CamwallError, Split, Wall, build_wall
 from camwall.models import FILLS, Preprocessing, fill
 from camwall.models.walled import WalledModel
-from tests.networks import CLASSES, efficientnet_parts, randomise, resnet_parts
+from tests.helpers.networks import CLASSES, efficientnet_parts, randomise, resnet_parts
 
 SIZE = 32, 32
 WALLS = {

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from training import make_data, make_model
 
 from camwall import certify
 from camwall.errors import BlindnessError
 from camwall.models import MaskedModel, Preprocessing
 from camwall.train import Recipe, fit, visible_part
+from tests.helpers.training import make_data, make_model
 
 
 def test_the_visible_part_takes_the_same_path_as_masked_training():

@@ -5,11 +5,11 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from training import make_data, make_model
 
 from camwall import certify, masked_vgg16
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import NETWORK, load_checkpoint, save_checkpoint
+from tests.helpers.training import make_data, make_model
 
 
 def authors(classes: int = 3, seed: int = 0, hidden: bool = False) -> dict[str, torch.Tensor]:

@@ -1,7 +1,6 @@
 """AblationCAM on maps of either sign: paper and engine set a channel to 0, grad-cam does not."""
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,8 @@ from torch import Tensor, nn
 from camwall import METHODS, WalledModel, build_wall, explain
 from camwall.methods import render
 from camwall.models import Split
-from tests.networks import CLASSES, PLAIN, SIZE, images, randomise
+from tests.helpers import oracles
+from tests.helpers.networks import CLASSES, PLAIN, SIZE, images, randomise
 
 #: More channels than the 32 that grad-cam ablates at a time.
 CHANNELS, TOGETHER = 40, 32

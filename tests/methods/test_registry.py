@@ -7,7 +7,7 @@ import pytorch_grad_cam
 
 from camwall import METHODS, leak, response
 from camwall.methods import PAPER, Mechanism, explain_each
-from tests.networks import NETWORKS, images
+from tests.helpers.networks import NETWORKS, images
 
 ROOT = Path(__file__).resolve().parents[2]
 

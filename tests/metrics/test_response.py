@@ -22,8 +22,8 @@ from camwall import (
 from camwall.methods import Evidence, Method, opticam
 from camwall.metrics import REPAINTS, change, repaint
 from camwall.models import WalledModel
-from tests.as_found import assert_same, snapshot, unsettle
-from tests.networks import (
+from tests.helpers.as_found import assert_same, snapshot, unsettle
+from tests.helpers.networks import (
     CLASSES,
     NETWORKS,
     PLAIN,

@@ -1,14 +1,14 @@
 """The engine against the package grad-cam, and against slow oracles in float64."""
 
 import numpy as np
-import oracles
 import pytest
 import torch
 
 from camwall import METHODS, explain
 from camwall.config import quick
 from camwall.methods import explain_each
-from tests.networks import NETWORKS, images
+from tests.helpers import oracles
+from tests.helpers.networks import NETWORKS, images
 
 SEEDS = range(2 if quick() else 6)
 SHARED = [name for name, m in METHODS.items() if m.raw is not None and m.package is not None]

@@ -11,8 +11,8 @@ import camwall
 from camwall.check import VERDICTS, check, default_methods
 from camwall.errors import BlindnessError, CamwallError
 from camwall.metrics import REPAINTS
-from tests import networks
-from tests.checks import (
+from tests.helpers import networks
+from tests.helpers.checks import (
     ROW,
     SIZE,
     below,

@@ -16,7 +16,7 @@ from camwall.check import Report, bootstrap, compare, default_methods, published
 from camwall.errors import CamwallError
 from camwall.metrics import random_level
 from camwall.stacks import store
-from tests.checks import (
+from tests.helpers.checks import (
     ROW,
     SIZE,
     brightness,

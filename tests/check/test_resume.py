@@ -21,7 +21,7 @@ from camwall.check import images as source
 from camwall.check.store import SEGMENT, CellStore
 from camwall.commands.cli import main
 from camwall.errors import CamwallError
-from tests.checks import (
+from tests.helpers.checks import (
     ROW,
     SIZE,
     brightness,
@@ -99,7 +99,7 @@ def test_resumes_with_the_same_responses(model, images, tmp_path):
 _KILLED = """
 import sys, time, torch, camwall
 sys.path.insert(0, sys.argv[1])
-from tests.checks import SIZE, small_model
+from tests.helpers.checks import SIZE, small_model
 def slow(model, images, target):
     time.sleep(0.01)
     return torch.ones(len(images), SIZE, SIZE)
@@ -116,7 +116,7 @@ def test_sigkill_loses_at_most_one_cell(tmp_path):
     """Killed at some moment, a run keeps whole cells in order, and ends as one never killed."""
     script = tmp_path / "killed.py"
     script.write_text(_KILLED, encoding="utf-8")
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[2])
 
     def start(run: Path) -> subprocess.Popen:
         return subprocess.Popen(

@@ -12,7 +12,7 @@ from camwall import Wall, stacks
 from camwall.commands import stacks as commands
 from camwall.errors import CamwallError
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "stacks.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "stacks.ipynb"
 
 
 @pytest.fixture
