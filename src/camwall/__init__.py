@@ -9,7 +9,7 @@ from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import METHODS, Method, explain
 from camwall.metrics import leak, response
 from camwall.models import (
-    Split,
+    Preprocessing,
     WalledModel,
     build_wall,
     efficientnet_lite0,
@@ -24,8 +24,8 @@ __all__ = [
     "BlindnessError",
     "CamwallError",
     "Method",
+    "Preprocessing",
     "Report",
-    "Split",
     "Wall",
     "WalledModel",
     "build_wall",

@@ -7,7 +7,7 @@ import torch
 import camwall
 from camwall.audit.mechanisms import predicted_leak, prediction_rows, random_network_rows
 from camwall.methods import Mechanism
-from camwall.models.simple import simple_cnn
+from camwall.models import simple_cnn
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 

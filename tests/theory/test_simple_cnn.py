@@ -7,7 +7,7 @@ import camwall
 from camwall import theory
 from camwall.data import digits
 from camwall.errors import CamwallError
-from camwall.models.simple import enlarge, fit_simple, simple_cnn
+from camwall.models import enlarge, fit_simple, simple_cnn
 
 
 @pytest.mark.parametrize(

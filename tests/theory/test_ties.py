@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import camwall
 from camwall import theory
 from camwall.methods import cams
-from camwall.models.simple import simple_cnn
+from camwall.models import simple_cnn
 
 SETTING = theory.Setting(image_rows=10, image_columns=10, visible_rows=2)
 TAU, PLACE = 0.7, (7, 2)

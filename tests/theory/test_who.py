@@ -12,7 +12,7 @@ from camwall.audit.mechanisms import agreement, summary
 from camwall.check.report import VERDICTS
 from camwall.methods.rendering import render
 from camwall.models import Preprocessing, Split
-from camwall.models.simple import simple_cnn
+from camwall.models import simple_cnn
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 

@@ -23,7 +23,7 @@ from camwall.commands.follow import FOLLOWED, follow_leaks
 from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.metrics import is_empty
-from camwall.models.small import small_vgg
+from camwall.models import small_vgg
 from camwall.train import TrainingData, fit, pair_stacks
 from camwall.train.probes import probe_images
 from camwall.train.sources import ArraySource

@@ -9,7 +9,7 @@ from torch import nn
 
 from camwall import CamwallError, Wall, masked_vgg16
 from camwall.config import quick
-from camwall.wall import needed_rows, reachable_rows
+from camwall.wall import needed_rows
 
 EXAMPLES = 60 if quick() else 400
 
@@ -82,7 +82,7 @@ def test_reachable_rows_are_those_a_bump_shows(
     assume(out > 0)
     visible = data.draw(st.integers(1, out))
     expected = reads(stack, rows, visible)
-    np.testing.assert_array_equal(reachable_rows(nn.Sequential(*stack), rows, visible), expected)
+    np.testing.assert_array_equal(needed_rows(nn.Sequential(*stack), rows, visible)[0], expected)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
@@ -101,7 +101,7 @@ def test_rows_that_cannot_reach_have_no_gradient(
     visible = data.draw(st.integers(1, out.shape[2]))
     (gradient,) = torch.autograd.grad(out[:, :, :visible].sum(), image)
     seen = (gradient[0, 0, :, 0] != 0).numpy()
-    assert not (seen & ~reachable_rows(stack, rows, visible)).any()
+    assert not (seen & ~needed_rows(stack, rows, visible)[0]).any()
 
 
 def test_the_papers_wall_follows_from_its_layers() -> None:
@@ -112,7 +112,7 @@ def test_the_papers_wall_follows_from_its_layers() -> None:
     assert model.wall.row == 170
     assert int(model.wall.hidden.any(dim=1).sum()) == 54
     assert model.visible_cells.tolist() == [[True] * 14] * 5 + [[False] * 14] * 9
-    assert reachable_rows(model.features, 224, 5).tolist() == [True] * 170 + [False] * 54
+    assert needed_rows(model.features, 224, 5)[0].tolist() == [True] * 170 + [False] * 54
     # By hand, from the last map back: a 3×3 convolution adds a row, a pooling doubles them.
     last = 4
     for layer in reversed(list(model.features)):
@@ -126,7 +126,7 @@ def test_the_papers_wall_follows_from_its_layers() -> None:
 def test_nested_stacks_and_gaps() -> None:
     """A stride that jumps over rows leaves them unread."""
     stack = nn.Sequential(nn.Sequential(nn.Conv2d(1, 1, 1, stride=3)), nn.Sequential(nn.ReLU()))
-    assert reachable_rows(stack, 8, 2).tolist() == [True, False, False, True] + [False] * 4
+    assert needed_rows(stack, 8, 2)[0].tolist() == [True, False, False, True] + [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_nested_stacks_and_gaps() -> None:
 def test_layers_whose_rows_are_not_known_are_refused(stack: nn.Module, match: str) -> None:
     """One clear line; also for a subclass, which may read other rows than its parent."""
     with pytest.raises(CamwallError, match=match):
-        reachable_rows(stack, 4, 1)
+        needed_rows(stack, 4, 1)
 
 
 def test_a_subclass_is_not_taken_for_its_parent() -> None:
@@ -152,11 +152,11 @@ def test_a_subclass_is_not_taken_for_its_parent() -> None:
         pass
 
     with pytest.raises(CamwallError, match="of a Same are not known"):
-        reachable_rows(Same(1, 1, 3), 8, 1)
+        needed_rows(Same(1, 1, 3), 8, 1)
 
 
 @pytest.mark.parametrize("visible", [0, 5, -1])
 def test_visible_rows_that_the_map_does_not_have(visible: int) -> None:
     """The number of rows of the last map is said."""
     with pytest.raises(CamwallError, match="the last map has 4 rows"):
-        reachable_rows(nn.MaxPool2d(2), 8, visible)
+        needed_rows(nn.MaxPool2d(2), 8, visible)

@@ -12,7 +12,7 @@ from camwall import theory
 from camwall.methods import METHODS, explain
 from camwall.methods.registry import Mechanism, find
 from camwall.metrics import is_empty, leak, response
-from camwall.models.simple import SimpleCNN, simple_cnn
+from camwall.models import MaskedModel, simple_cnn
 
 Row = dict[str, Any]
 
@@ -35,10 +35,9 @@ def random_network_rows(
     for seed in range(networks):
         model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed)
         for method in METHODS.values():
-            engine = "camwall" if method.raw is not None else "grad-cam"
             with torch.no_grad():
-                maps = explain(model, images, method, engine=engine)  # type: ignore[arg-type]
-                moves = response(model, images, method, engine=engine)  # type: ignore[arg-type]
+                maps = explain(model, images, method)
+                moves = response(model, images, method)
             values = leak(maps, model.wall, clear_of=model.visible_cells)
             empty = is_empty(maps)
             for index in range(len(images)):
@@ -82,7 +81,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def predicted_leak(method: str, model: SimpleCNN, image: Tensor, tau: float) -> float:
+def predicted_leak(method: str, model: MaskedModel, image: Tensor, tau: float) -> float:
     """A method's mean leak by theory, from one image's maps and the law of the weights alone.
 
     0 for weights at each position; that of the principal projection for EigenCAM, whose own sign

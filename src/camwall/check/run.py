@@ -16,51 +16,15 @@ from camwall.check.images import ImageSet, Source, model_digest
 from camwall.check.report import Report, default_methods
 from camwall.check.store import Cell, CellStore
 from camwall.errors import CamwallError
-from camwall.methods import (
-    Engine,
-    Evidence,
-    Method,
-    SaliencyFunction,
-    check_engine,
-    find,
-    saliency,
-    shown,
-)
+from camwall.methods import Engine, Evidence, Method, chosen, saliency, shown
 from camwall.methods.evidence import as_target, check_images
+from camwall.methods.explain import AnyMethod
 from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
 from camwall.metrics.response import check_blind, largest_change
 from camwall.models import WalledModel
 
 #: What `check` can measure of a map.
 METRICS = ("response", "leak")
-
-AnyMethod = str | Method | SaliencyFunction
-
-
-def _named(
-    methods: Sequence[AnyMethod] | None, engine: Engine
-) -> dict[str, Method | SaliencyFunction]:
-    check_engine(engine, [])
-    named: dict[str, Method | SaliencyFunction] = {}
-    if isinstance(methods, str | Method):
-        methods = [methods]
-    for given in default_methods(engine) if methods is None else methods:
-        method: Method | SaliencyFunction
-        if isinstance(given, str | Method):
-            method = find(given)
-            name = method.name
-            if method.raw is not None or engine != "camwall":  # else only the package has it
-                check_engine(engine, [method])
-        elif callable(given):
-            method, name = given, getattr(given, "__name__", type(given).__name__)
-        else:
-            raise CamwallError(f"a method is a name, a Method or a function, not {given!r}")
-        if name in named:
-            raise CamwallError(f"the method {name} is asked for twice; give each its own name")
-        named[name] = method
-    if not named:
-        raise CamwallError("no methods to check: the list is empty")
-    return named
 
 
 @outside_inference_mode
@@ -129,7 +93,8 @@ def check(
     """
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
-    named = _named(methods, engine)
+    asked = chosen(default_methods(engine) if methods is None else methods, engine)
+    named = {method.name: method for method in asked}
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise CamwallError(f"metrics are some of {', '.join(METRICS)}, not {list(metrics)}")
@@ -189,15 +154,15 @@ def check(
                     continue
                 loaded = source.load(group).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    chosen = None if targets is None else [targets[i] for i in group]
+                    classes = None if targets is None else [targets[i] for i in group]
                     with torch.no_grad():
-                        shared = Evidence(model, loaded, chosen)
+                        shared = Evidence(model, loaded, classes)
                         painted = _repainted(model, source, group, loaded, repaints)
                         moved = shared.repainted(*painted)
                     for name in missing:
                         bar.set_postfix_str(name, refresh=False)
                         method = named[name]
-                        cells = _cells(source, group, shared, moved, name, method, engine, metrics)
+                        cells = _cells(source, group, shared, moved, method, metrics)
                         store.add(cells)
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
@@ -231,17 +196,15 @@ def _cells(
     group: range,
     shared: Evidence,
     moved: Sequence[Evidence],
-    name: str,
-    method: Method | SaliencyFunction,
-    engine: Engine,
+    method: Method,
     metrics: Sequence[str],
 ) -> list[Cell]:
     """What is measured of one method on the images of a pass and its repaints."""
     wall, cells_read = shared.model.wall, shared.model.visible_cells
     start = time.perf_counter()
-    found = saliency(shared, method, engine)
+    name, found = method.name, saliency(shared, method)
     # Single precision where autocast gave less; double stays double.
-    maps = shown(found.to(torch.promote_types(found.dtype, torch.float32)), method, engine, shared)
+    maps = shown(found.to(torch.promote_types(found.dtype, torch.float32)), method, wall.shape)
     seconds = (time.perf_counter() - start) / len(group)
     scores = shared.scores.detach()
     for i, each in zip(group, maps, strict=True):
@@ -254,7 +217,7 @@ def _cells(
     if "leak" in metrics:
         leaks, clear = leak(maps, wall), leak(maps, wall, clear_of=cells_read)
     if "response" in metrics:
-        responses = largest_change(found, shared, moved, method, engine)
+        responses = largest_change(found, shared, moved, method)
     columns = zip(
         group,
         shared.target.tolist(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from camwall import runs, stacks
@@ -15,15 +15,12 @@ from camwall.check.run import METRICS, check
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import METHODS
 from camwall.models import (
-    Split,
     WalledModel,
     WholeModel,
     build_wall,
     efficientnet_lite0,
-    fill,
-    split,
 )
-from camwall.models.library import DEFAULT_ROW
+from camwall.models.library import DEFAULT_ROW, LITE
 from camwall.stacks import Stacks
 from camwall.wall import Wall, certify
 
@@ -36,8 +33,8 @@ SLOW_RESPONSES = 6
 class Floor(WholeModel):
     """The whole construction where no pass sees a hidden pixel: what a map still has there."""
 
-    def behind(self, images: Tensor) -> Tensor:
-        return super().behind(fill(self.paint, images, self.wall, self.preprocessing))
+    def unseen(self, images: Tensor) -> Tensor:
+        return self.seen(images)
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Variant:
     slow: int = 0
 
 
-def constructions(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+def constructions(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """How the wall is built, on the same images; apart, the slow methods on a third of theirs.
 
     ``whole``; ``apart``; ``seen``, whose visible cells read the hidden pixels too, so that it is no
@@ -70,22 +67,22 @@ def constructions(network: Split, images: Stacks, slow: int = 0) -> Iterator[Var
     yield Variant("floor", floor, images)
 
 
-def both(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+def both(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """The two constructions alone."""
     for variant in constructions(network, images, slow):
         if variant.name in ("whole", "apart"):
             yield variant
 
 
-def paints(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+def paints(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """What x̃ has in place of the hidden pixels."""
     for name in ("zero", "black", "white", "mean", "noise", "mirror"):
         yield Variant(name, build_wall(network, DEFAULT_ROW, paint=name), images, slow=slow)
 
 
-def walls(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+def walls(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """Where the wall stands, each on stacks that are put together for it beside ``images``."""
-    height, width = network.preprocessing.size
+    height, width = LITE.size
     side = height - DEFAULT_ROW
     shapes = {f"below-{row}": Wall.rows(height, width, row) for row in range(64, 161, 32)}
     shapes[f"above-{side}"] = Wall.rows(height, width, 0, side)
@@ -99,7 +96,7 @@ def walls(network: Split, images: Stacks, slow: int = 0) -> Iterator[Variant]:
             yield Variant(f"{name}, {construction}", model, made, slow=slow)
 
 
-STUDIES: dict[str, Callable[[Split, Stacks, int], Iterator[Variant]]] = {
+STUDIES: dict[str, Callable[[nn.Module, Stacks, int], Iterator[Variant]]] = {
     "construction": constructions,
     "both": both,
     "paint": paints,
@@ -142,7 +139,7 @@ def sweep(
         raise CamwallError(f"unknown study {study!r}; known: {', '.join(STUDIES)}")
     out = Path(out)
     tables, cells, about = [], [], {}
-    network = split(efficientnet_lite0())
+    network = efficientnet_lite0()
     for variant in tqdm(STUDIES[study](network, images, slow), f"study ({study})", unit="choice"):
         try:
             said = str(certify(variant.model, _loaded(variant)))

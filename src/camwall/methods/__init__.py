@@ -1,18 +1,19 @@
 """Saliency methods: what each is, and how it is computed."""
 
-from camwall.methods import cams, components, perturbation  # noqa: F401 - fills the register
 from camwall.methods.evidence import Evidence
 from camwall.methods.explain import (
+    METHODS,
     Engine,
     SaliencyFunction,
-    check_engine,
+    chosen,
     explain,
     explain_each,
+    find,
     saliency,
     shown,
 )
 from camwall.methods.opticam import opticam
-from camwall.methods.registry import METHODS, PAPER, Mechanism, Method, find, register
+from camwall.methods.registry import PAPER, Mechanism, Method
 from camwall.methods.rendering import render
 
 __all__ = [
@@ -23,12 +24,11 @@ __all__ = [
     "Mechanism",
     "Method",
     "SaliencyFunction",
-    "check_engine",
+    "chosen",
     "explain",
     "explain_each",
     "find",
     "opticam",
-    "register",
     "render",
     "saliency",
     "shown",

@@ -4,25 +4,14 @@ Throughout, B are the maps and G = ∂(score)/∂B, both [N, V, h, w]; a raw map
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
 from camwall.methods.principal import first_component
-from camwall.methods.registry import Mechanism, Method, register
+from camwall.methods.registry import Mechanism, Method
 
 _SPACE = (2, 3)
-GradientCam = TypeVar("GradientCam", bound=Callable[..., Tensor])
-
-
-def _of_gradient(**fields: Any) -> Callable[[GradientCam], GradientCam]:
-    """Register a function of maps and gradients under the fields of a `Method`."""
-
-    def decorate(function: GradientCam) -> GradientCam:
-        register(Method(raw=lambda shared: function(shared.maps, shared.gradients), **fields))
-        return function
-
-    return decorate
 
 
 def weighted(weights: Tensor, maps: Tensor) -> Tensor:
@@ -30,28 +19,11 @@ def weighted(weights: Tensor, maps: Tensor) -> Tensor:
     return (weights[:, :, None, None] * maps).sum(dim=1)
 
 
-@_of_gradient(
-    name="GradCAM",
-    weights="the mean of the gradient over the map",
-    mechanism=Mechanism.SIGNED,
-    sees_through=True,
-    reference="selvaraju2017gradcam",
-    package="GradCAM",
-)
 def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     """α_v = mean over positions of G_v."""
     return weighted(gradients.mean(dim=_SPACE), maps)
 
 
-@_of_gradient(
-    name="GradCAM++",
-    weights="a weighted sum of the positive gradients, never negative",
-    mechanism=Mechanism.NON_NEGATIVE,
-    sees_through=True,
-    reference="chattopadhay2018gradcampp",
-    package="GradCAMPlusPlus",
-    departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
-)
 def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
     """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0."""
     # Where the gradient is 0 the share is 0/0 for eps = 0; the ReLU makes it 0 in any case, and
@@ -66,81 +38,114 @@ def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
     return weighted((share * gradients).where(positive, 0.0).sum(dim=_SPACE), maps)
 
 
-@_of_gradient(
-    name="GradCAM++ (paper)",
-    weights="as GradCAM++, without the constant in the denominator",
-    mechanism=Mechanism.NON_NEGATIVE,
-    sees_through=True,
-    reference="chattopadhay2018gradcampp",
-    variant_of="GradCAM++",
-)
 def gradcam_pp_exact(maps: Tensor, gradients: Tensor) -> Tensor:
     """GradCAM++ with eps = 0, as its equation 19 stands."""
     return gradcam_pp(maps, gradients, eps=0.0)
 
 
-@_of_gradient(
-    name="XGradCAM",
-    weights="the mean of the gradient, each position weighed by its activation",
-    mechanism=Mechanism.SIGNED,
-    sees_through=True,
-    reference="fu2020xgradcam",
-    package="XGradCAM",
-)
 def xgradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     """α_v = Σ_p G_v[p] B_v[p] / Σ_q B_v[q]; the 10⁻⁷ in the denominator is grad-cam's."""
     weights = (gradients * maps).sum(dim=_SPACE) / (maps.sum(dim=_SPACE) + 1e-7)
     return weighted(weights, maps)
 
 
-@_of_gradient(
-    name="HiResCAM",
-    weights="the gradient at the position itself",
-    mechanism=Mechanism.POSITION_WISE,
-    sees_through=False,
-    reference="draelos2020hirescam",
-    package="HiResCAM",
-)
 def hirescam(maps: Tensor, gradients: Tensor) -> Tensor:
     """Σ_v G_v B_v, position by position."""
     return (gradients * maps).sum(dim=1)
 
 
-@_of_gradient(
-    name="LayerCAM",
-    weights="the positive part of the gradient at the position itself",
-    mechanism=Mechanism.POSITION_WISE,
-    sees_through=False,
-    reference="jiang2021layercam",
-    package="LayerCAM",
-)
 def layercam(maps: Tensor, gradients: Tensor) -> Tensor:
     """Σ_v ReLU(G_v) B_v."""
     return (gradients.clamp(min=0) * maps).sum(dim=1)
 
 
-@_of_gradient(
-    name="GradCAMElementWise",
-    weights="the gradient at the position itself, where its product with the map is > 0",
-    mechanism=Mechanism.POSITION_WISE,
-    sees_through=False,
-    reference="gildenblat2021gradcam",
-    package="GradCAMElementWise",
-)
 def gradcam_elementwise(maps: Tensor, gradients: Tensor) -> Tensor:
     """Σ_v ReLU(G_v B_v)."""
     return (gradients * maps).clamp(min=0).sum(dim=1)
 
 
-@_of_gradient(
-    name="EigenGradCAM",
-    weights="the first principal component of gradient times map; centring spreads it over "
-    "every position, as a veil where gradient and map are 0",
-    mechanism=Mechanism.CENTRED,
-    sees_through=False,
-    reference="gildenblat2021gradcam",
-    package="EigenGradCAM",
-)
 def eigen_gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     """The first principal component of G ⊙ B over positions."""
     return first_component(gradients * maps)
+
+
+def _method(function: Callable[[Tensor, Tensor], Tensor], **fields: Any) -> Method:
+    return Method(raw=lambda evidence: function(evidence.maps, evidence.gradients), **fields)
+
+
+CAMS = (
+    _method(
+        gradcam,
+        name="GradCAM",
+        weights="the mean of the gradient over the map",
+        mechanism=Mechanism.SIGNED,
+        sees_through=True,
+        reference="selvaraju2017gradcam",
+        package="GradCAM",
+    ),
+    _method(
+        gradcam_pp,
+        name="GradCAM++",
+        weights="a weighted sum of the positive gradients, never negative",
+        mechanism=Mechanism.NON_NEGATIVE,
+        sees_through=True,
+        reference="chattopadhay2018gradcampp",
+        package="GradCAMPlusPlus",
+        departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
+    ),
+    _method(
+        gradcam_pp_exact,
+        name="GradCAM++ (paper)",
+        weights="as GradCAM++, without the constant in the denominator",
+        mechanism=Mechanism.NON_NEGATIVE,
+        sees_through=True,
+        reference="chattopadhay2018gradcampp",
+        variant_of="GradCAM++",
+    ),
+    _method(
+        xgradcam,
+        name="XGradCAM",
+        weights="the mean of the gradient, each position weighed by its activation",
+        mechanism=Mechanism.SIGNED,
+        sees_through=True,
+        reference="fu2020xgradcam",
+        package="XGradCAM",
+    ),
+    _method(
+        hirescam,
+        name="HiResCAM",
+        weights="the gradient at the position itself",
+        mechanism=Mechanism.POSITION_WISE,
+        sees_through=False,
+        reference="draelos2020hirescam",
+        package="HiResCAM",
+    ),
+    _method(
+        layercam,
+        name="LayerCAM",
+        weights="the positive part of the gradient at the position itself",
+        mechanism=Mechanism.POSITION_WISE,
+        sees_through=False,
+        reference="jiang2021layercam",
+        package="LayerCAM",
+    ),
+    _method(
+        gradcam_elementwise,
+        name="GradCAMElementWise",
+        weights="the gradient at the position itself, where its product with the map is > 0",
+        mechanism=Mechanism.POSITION_WISE,
+        sees_through=False,
+        reference="gildenblat2021gradcam",
+        package="GradCAMElementWise",
+    ),
+    _method(
+        eigen_gradcam,
+        name="EigenGradCAM",
+        weights="the first principal component of gradient times map; centring spreads it over "
+        "every position, as a veil where gradient and map are 0",
+        mechanism=Mechanism.CENTRED,
+        sees_through=False,
+        reference="gildenblat2021gradcam",
+        package="EigenGradCAM",
+    ),
+)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from camwall.methods.evidence import Evidence
 from camwall.methods.principal import first_component
-from camwall.methods.registry import Mechanism, Method, register
+from camwall.methods.registry import Mechanism, Method
 
 
 def corrected(raw: Tensor) -> Tensor:
@@ -14,13 +14,13 @@ def corrected(raw: Tensor) -> Tensor:
     return torch.where(flip[:, None, None], -raw, raw)
 
 
-def _eigencam(shared: Evidence) -> Tensor:
-    return shared.once("first component", lambda: first_component(shared.maps))
+def _eigencam(evidence: Evidence) -> Tensor:
+    return evidence.once("first component", lambda: first_component(evidence.maps))
 
 
 _WEIGHTS = "the first principal axis of the activations over positions"
 
-EIGENCAM = register(
+COMPONENTS = (
     Method(
         name="EigenCAM",
         weights=f"{_WEIGHTS}, with the sign the decomposition happens to return",
@@ -30,31 +30,25 @@ EIGENCAM = register(
         raw=_eigencam,
         package="EigenCAM",
         departs="centres the activations; keeps an arbitrary sign",
-    )
-)
-register(
+    ),
     Method(
         name="EigenCAM (corrected)",
         weights=f"{_WEIGHTS}, turned so that the largest absolute value is positive",
         mechanism=Mechanism.ACTIVATIONS,
         sees_through=True,
         reference="chung2025segeigencam",
-        raw=lambda shared: corrected(_eigencam(shared)),
+        raw=lambda evidence: corrected(_eigencam(evidence)),
         variant_of="EigenCAM",
-    )
-)
-register(
+    ),
     Method(
         name="EigenCAM (flipped)",
         weights=f"{_WEIGHTS}, with the other sign than EigenCAM's",
         mechanism=Mechanism.ACTIVATIONS,
         sees_through=True,
         reference="muhammad2020eigencam",
-        raw=lambda shared: -_eigencam(shared),
+        raw=lambda evidence: -_eigencam(evidence),
         variant_of="EigenCAM",
-    )
-)
-register(
+    ),
     Method(
         name="EigenCAM (paper)",
         weights="the first right singular vector of the activations, not centred; for activations "
@@ -62,7 +56,7 @@ register(
         mechanism=Mechanism.ACTIVATIONS,
         sees_through=True,
         reference="muhammad2020eigencam",
-        raw=lambda shared: corrected(first_component(shared.maps, centred=False)),
+        raw=lambda evidence: corrected(first_component(evidence.maps, centred=False)),
         variant_of="EigenCAM",
-    )
+    ),
 )

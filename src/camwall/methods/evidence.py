@@ -1,8 +1,8 @@
-"""What all methods share: one pass of the trunk, one pass of the head, one gradient at the maps."""
+"""What all methods work from: one pass, its maps and scores, and one gradient at the maps."""
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,6 +13,8 @@ from camwall.as_found import finite
 from camwall.errors import CamwallError
 from camwall.methods.fast import fast_copy
 from camwall.models import WalledModel, require_walled
+from camwall.models.layer import each_tensor
+from camwall.models.rest import Rest
 
 Target = int | Sequence[int] | Tensor | None
 T = TypeVar("T")
@@ -70,17 +72,6 @@ def check_images(model: WalledModel, images: Tensor) -> None:
         )
 
 
-class _Head(nn.Module):
-    """A model's whole head as a layer."""
-
-    def __init__(self, model: WalledModel) -> None:
-        super().__init__()
-        self._model = [model]  # in a list, so that it is not this module's
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self._model[0].head(maps)
-
-
 class Evidence:
     """One pass of a walled model over images, and what the methods take from it.
 
@@ -128,28 +119,60 @@ class Evidence:
         self._own: dict[str, Tensor] = {}
         self._shared: dict[str, Any] = {}
         with torch.set_grad_enabled(differentiable):
-            self.maps = model.features(images)
-        # Methods differentiate with respect to the maps: a leaf of their own, or, to go on from
-        # there to the images, a view that keeps the graph.
-        self._at = self.maps if differentiable else self.maps.detach()
-        if not self._at.requires_grad:
-            self._at = self._at.clone().requires_grad_()
-        with torch.enable_grad():
-            # A clone, since a head may start with an operation in place. The whole head: for one
-            # pass, cutting its first layer to the visible cells costs more than it saves.
-            self.scores = finite(model.head(self._at.clone()))
+            self.scores = finite(model.passed(images, self._keep))
         self.target = as_target(target, self.scores.detach())
 
-    def read(self, maps: Tensor) -> Tensor:
-        """What `rest` takes of maps [N, V, h, w]: what the head reads, where ``visible_only``."""
-        return self.model.read(maps) if self.visible_only else maps
+    def _keep(self, maps: Tensor, output: Any) -> Tensor:
+        """Take the maps as they come by; the rest of the pass goes on with gradients."""
+        self.maps = maps
+        self._output = each_tensor(output, Tensor.detach)
+        # Methods differentiate with respect to the maps: a leaf of their own, or, to go on from
+        # there to the images, a view that keeps the graph.
+        self._at = maps if self.differentiable else maps.detach()
+        if not self._at.requires_grad:
+            self._at = self._at.clone().requires_grad_()
+        torch.set_grad_enabled(True)  # whoever began the pass puts it back
+        return self._at.clone()  # a head may start with an operation in place
 
     @property
-    def rest(self) -> nn.Sequential:
-        """The layers from what is `read` to the scores."""
+    def chain(self) -> nn.Sequential | None:
+        """The layers from what the model reads of the maps to the scores, where known."""
+        return self.rest.chain if self.visible_only else None
+
+    @property
+    def rest(self) -> Rest:
+        """From what the model reads of the maps to the scores."""
+        return self.once_for_all("rest", lambda: self.model.rest)
+
+    def scores_at(self, maps: Tensor, index: int) -> Tensor:
+        """Scores [n, classes] of image ``index`` with other maps [n, V, h, w] than its own."""
+        size = len(self.images)
+
+        def of_image(values: Tensor) -> Tensor:
+            if values.shape[:1] != (size,):
+                return values
+            return values[index : index + 1].expand(len(maps), *values.shape[1:])
+
         if not self.visible_only:
-            return self.once_for_all("rest", lambda: nn.Sequential(_Head(self.model)))
-        return self.once_for_all("rest", self.model.rest)
+            return self.model.passed(of_image(self.images), lambda *_: maps)
+        output = each_tensor(self._output, of_image)
+        return self.rest(self.model.read(maps), output, self.model.seen(of_image(self.images)))
+
+    def scores_of(self, batches: Iterable[Tensor]) -> Tensor:
+        """Scores [M, classes] of perturbed images, those of all batches.
+
+        Equal to the model's own up to rounding. With ``visible_only`` at the cost of the visible
+        part of images of at least `rows_read` rows; gradients then go to the images alone.
+        """
+        trunk = self._fast_trunk
+        if trunk is None:
+            return torch.cat([self.model(images) for images in batches])
+        lasting = (images.contiguous(memory_format=torch.channels_last) for images in batches)
+        if self.chain is None:
+            return torch.cat([self.model.scores(images, trunk) for images in lasting])
+        # The rest's weights may be many: they are read once for all batches.
+        maps = [self.model.visible_maps(images, trunk) for images in lasting]
+        return self.chain(torch.cat(maps))
 
     def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """A result of this pass that several methods need."""
@@ -202,9 +225,9 @@ class Evidence:
             ):
                 # Twice, since in channels_last one image alone lies in memory as it always does.
                 twice = self.images[:1].to(full).repeat(2, 1, 1, 1)
-                own = self.read(self.model.features(twice))
+                own = self.model.read(self.model.features(twice))
                 twice = twice.contiguous(memory_format=torch.channels_last)
-                apart = (self.model.visible_features(twice, fast) - own).abs().max()
+                apart = (self.model.visible_maps(twice, fast) - own).abs().max()
             if apart <= rounding * own.abs().max():
                 return fast
         except Exception:  # a trunk is anybody's code
@@ -218,19 +241,8 @@ class Evidence:
 
     @property
     def rows_read(self) -> int:
-        """Rows of perturbed images that `features` reads; what lies below need not be made."""
+        """Rows of perturbed images that `scores_of` reads; what lies below need not be made."""
         return self.images.shape[2] if self._fast_trunk is None else self.model.rows_read
-
-    def features(self, images: Tensor) -> Tensor:
-        """Perturbed images to what `rest` takes of their maps.
-
-        Equal to the model's own up to rounding. Where there is a fast copy, at the cost of the
-        visible part of images of at least `rows_read` rows; gradients then go to the images alone.
-        """
-        if self._fast_trunk is None:
-            return self.read(self.model.features(images))
-        images = images.contiguous(memory_format=torch.channels_last)
-        return self.model.visible_features(images, self._fast_trunk)
 
     def target_scores(self, scores: Tensor, index: int | None = None) -> Tensor:
         """Of scores [M, classes] the target's: of image ``index``, or of each its own."""

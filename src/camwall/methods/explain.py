@@ -1,7 +1,7 @@
-"""From a model, images and a method's name to saliency maps."""
+"""From a model, images and a method's name to saliency maps; and all methods, by name."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, get_args
 
@@ -11,9 +11,13 @@ from torch import Tensor
 
 from camwall.as_found import evaluating, gradients_kept, outside_inference_mode
 from camwall.errors import CamwallError
-from camwall.methods.adapters.grad_cam import explain_with_package
+from camwall.methods.adapters.grad_cam import GRAD_CAM, through_package
+from camwall.methods.cams import CAMS
+from camwall.methods.components import COMPONENTS
 from camwall.methods.evidence import Evidence, Target
-from camwall.methods.registry import Method, find
+from camwall.methods.opticam import opticam
+from camwall.methods.perturbation import PERTURBATIONS
+from camwall.methods.registry import Mechanism, Method
 from camwall.methods.rendering import render
 from camwall.models import WalledModel
 
@@ -21,22 +25,79 @@ Engine = Literal["camwall", "grad-cam"]
 
 #: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
 SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
+AnyMethod = str | Method | SaliencyFunction
+
+#: Every method by its name; one of your own needs no entry.
+METHODS: dict[str, Method] = {
+    method.name: method for method in (*CAMS, *COMPONENTS, opticam(), *GRAD_CAM, *PERTURBATIONS)
+}
 
 
-def check_engine(engine: str, methods: Iterable[Method]) -> None:
-    """Refuse an engine that there is not, or that does not have one of the methods.
+def find(method: AnyMethod, engine: Engine = "camwall") -> Method:
+    """The method that a name, a method or a function stands for.
+
+    Parameters
+    ----------
+    method : str, Method or function
+    engine : "camwall" or "grad-cam"
+        Ours, or the package of that name for the methods it has.
 
     Raises
     ------
     CamwallError
+        An unknown name or engine, with those that are known; a method that the package has not.
     """
     if engine not in get_args(Engine):
         raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")
-    for method in methods:
-        if engine == "grad-cam" and method.package is None:
-            raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
-        if engine == "camwall" and method.raw is None:
-            raise CamwallError(f"only the package has {method.name}; use engine='grad-cam'")
+    if isinstance(method, str):
+        if method not in METHODS:
+            raise CamwallError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+        method = METHODS[method]
+    if isinstance(method, Method):
+        return through_package(method) if engine == "grad-cam" and method.raw else method
+    if not callable(method):
+        raise CamwallError(f"a method is a name, a Method or a function, not {method!r}")
+    return _of_function(method)
+
+
+def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall") -> list[Method]:
+    """The methods of a list, each once.
+
+    Raises
+    ------
+    CamwallError
+        What `find` refuses; no method, or two of one name.
+    """
+    if isinstance(methods, str | Method) or callable(methods):
+        methods = [methods]
+    found = [find(method, engine) for method in methods]
+    names = [method.name for method in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CamwallError(f"the method {twice} is asked for twice; give each its own name")
+    if not found:
+        raise CamwallError("no methods to check: the list is empty")
+    return found
+
+
+def _of_function(function: SaliencyFunction) -> Method:
+    """A function of one's own as a method: it gets copies, and the model as it was."""
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def rendered(evidence: Evidence) -> Tensor:
+        model, images = evidence.model, evidence.images
+        with evaluating(model), gradients_kept(model), torch.enable_grad():
+            found = function(model, images.clone(), evidence.target.clone())
+        maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+        wanted = [len(images), *images.shape[2:]]
+        if list(maps.shape) != wanted:
+            raise CamwallError(
+                f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
+                f"{wanted}, one map at the image's size for each image"
+            )
+        return maps
+
+    return Method(name, "a function", Mechanism.OWN, None, reference="", rendered=rendered)
 
 
 @contextmanager
@@ -54,54 +115,37 @@ def _same_draws() -> Iterator[None]:
             np.random.set_state(states[1])  # noqa: NPY002
 
 
-def saliency(
-    shared: Evidence, method: Method | SaliencyFunction, engine: Engine = "camwall"
-) -> Tensor:
+def saliency(evidence: Evidence, method: Method) -> Tensor:
     """The maps of any method on a pass's images; one that draws has the same numbers each time.
 
     Returns
     -------
     tensor [N, h, w]
-        Raw maps of our engine's methods, cut at 0.
+        Raw maps, cut at 0, of a method that has them.
     tensor [N, H, W]
-        What a method of the package grad-cam, or a function, gives.
+        What a method of another package, or a function, gives.
 
     Raises
     ------
     CamwallError
         A function's maps are not [N, H, W].
     """
-    if isinstance(method, Method) and engine == "camwall" and method.raw is not None:
-        return method.raw(shared).detach().clamp(min=0)
+    if method.raw is not None:
+        return method.raw(evidence).detach().clamp(min=0)
+    assert method.rendered is not None
     with _same_draws():
-        if isinstance(method, Method):
-            return explain_with_package(shared.model, shared.images, method, shared.target)
-        # Its own copies, and the model as it was: what it does to them is not for the next method.
-        with evaluating(shared.model), gradients_kept(shared.model), torch.enable_grad():
-            found = method(shared.model, shared.images.clone(), shared.target.clone())
-    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
-    wanted = [len(shared.images), *shared.images.shape[2:]]
-    if list(maps.shape) != wanted:
-        raise CamwallError(
-            f"{getattr(method, '__name__', type(method).__name__)} gave maps of shape "
-            f"{list(maps.shape)}; a saliency function returns {wanted}, one map at the image's "
-            "size for each image"
-        )
-    return maps
+        return method.rendered(evidence)
 
 
-def shown(
-    maps: Tensor, method: Method | SaliencyFunction, engine: Engine, shared: Evidence
-) -> Tensor:
+def shown(maps: Tensor, method: Method, size: tuple[int, int]) -> Tensor:
     """What `saliency` gives as it is shown, [N, H, W]: raw maps stretched to [0, 1] and resized."""
-    raw = isinstance(method, Method) and engine == "camwall" and method.raw is not None
-    return render(maps, shared.model.wall.shape) if raw else maps
+    return render(maps, size) if method.raw is not None else maps
 
 
 def explain(
     model: WalledModel,
     images: Tensor,
-    method: str | Method,
+    method: AnyMethod,
     target: Target = None,
     *,
     normalize: bool = True,
@@ -117,7 +161,7 @@ def explain(
         Left as found: modes, gradients, hooks.
     images : tensor [N, C, H, W]
         Network inputs; ``model.preprocessing`` makes them from photographs.
-    method : str or Method
+    method : str, Method or function
         A name in `METHODS`, or a method of one's own.
     target : int, sequence of int, tensor [N] or None
         The class to explain; None for each image's top class.
@@ -126,7 +170,7 @@ def explain(
         can be differentiated through, to the images and the model's parameters, unless gradients
         are disabled; the channel weights of ScoreCAM and Opti-CAM count as constants.
     engine : "camwall" or "grad-cam"
-        Our engine, or the package of that name, which has some methods of its own.
+        Our engine, or the package of that name for the methods it has.
     visible_only : bool
         Let our engine leave out what the model cannot see.
     chunk : int
@@ -141,7 +185,7 @@ def explain(
     CamwallError
         An unknown method or engine, images or targets that do not fit, scores that are not finite.
     """
-    return explain_each(
+    (maps,) = explain_each(
         model,
         images,
         [method],
@@ -150,14 +194,15 @@ def explain(
         engine=engine,
         visible_only=visible_only,
         chunk=chunk,
-    )[find(method).name]
+    ).values()
+    return maps
 
 
 @outside_inference_mode
 def explain_each(
     model: WalledModel,
     images: Tensor,
-    methods: Sequence[str | Method],
+    methods: Sequence[AnyMethod],
     target: Target = None,
     *,
     normalize: bool = True,
@@ -166,27 +211,23 @@ def explain_each(
     chunk: int = 4,
 ) -> dict[str, Tensor]:
     """Saliency maps of several methods, by name, from one pass; see `explain`."""
-    wanted = [find(method) for method in methods]
-    check_engine(engine, wanted)
-    if engine == "grad-cam":
-        if not normalize:
-            raise CamwallError("the package grad-cam has no raw maps; use engine='camwall'")
-        return {m.name: explain_with_package(model, images, m, target) for m in wanted}
-    differentiable = not normalize and torch.is_grad_enabled()
+    wanted = chosen(methods, engine)
+    for method in wanted:
+        if not normalize and method.raw is None:
+            raise CamwallError(f"{method.name} has no raw maps here; leave normalize out")
     found = {}
     with evaluating(model):
-        shared = Evidence(
+        evidence = Evidence(
             model,
             images,
             target,
             visible_only=visible_only,
-            differentiable=differentiable,
+            differentiable=not normalize and torch.is_grad_enabled(),
             chunk=chunk,
         )
         for method in wanted:
-            raw = method.raw(shared)  # type: ignore[misc]
-            if normalize:
-                found[method.name] = render(raw.detach(), (images.shape[2], images.shape[3]))
+            if not normalize:
+                found[method.name] = method.raw(evidence).clamp(min=0)  # type: ignore[misc]
             else:
-                found[method.name] = raw.clamp(min=0)
+                found[method.name] = shown(saliency(evidence, method), method, model.wall.shape)
     return found

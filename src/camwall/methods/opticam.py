@@ -7,13 +7,13 @@ from torch import Tensor
 from camwall.errors import CamwallError
 from camwall.methods.cams import weighted
 from camwall.methods.evidence import Evidence
-from camwall.methods.registry import Mechanism, Method, register
+from camwall.methods.registry import Mechanism, Method
 
 #: The settings of the method's authors.
 STEPS, RATE = 50, 0.1
 
 
-def opticam_weights(shared: Evidence, steps: int, rate: float) -> Tensor:
+def opticam_weights(evidence: Evidence, steps: int, rate: float) -> Tensor:
     """Channel weights softmax(w) [N, V] that make the masked image score most.
 
     The mask is Σ_v softmax(w)_v ReLU(B_v), upsampled (half-pixel) and stretched to [0, 1]; it
@@ -22,10 +22,10 @@ def opticam_weights(shared: Evidence, steps: int, rate: float) -> Tensor:
     over the batch, which would make an image's map depend on its neighbours; here each image's
     path is its own. No gradient is taken for the model's weights.
     """
-    model, images = shared.model, shared.images.detach()
+    model, images = evidence.model, evidence.images.detach()
     pixels = model.preprocessing.denormalize(images)
-    rows = shared.rows_read
-    maps = shared.maps.detach().clamp(min=0)
+    rows = evidence.rows_read
+    maps = evidence.maps.detach().clamp(min=0)
     logits = torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device, requires_grad=True)
     adam = torch.optim.Adam([logits], lr=rate)
     with torch.enable_grad():
@@ -37,7 +37,7 @@ def opticam_weights(shared: Evidence, steps: int, rate: float) -> Tensor:
             low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
             mask = (mask - low) / (high - low).where(high > low, 1.0)
             masked = model.preprocessing.normalize(pixels[:, :, :rows] * mask[:, :, :rows])
-            scores = shared.target_scores(shared.rest(shared.features(masked)))
+            scores = evidence.target_scores(evidence.scores_of([masked]))
             (logits.grad,) = torch.autograd.grad(-scores.sum(), logits)
             adam.step()
     return logits.detach().softmax(dim=1)
@@ -67,10 +67,9 @@ def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
         mechanism=Mechanism.NON_NEGATIVE,
         sees_through=True,
         reference="zhang2024opticam",
-        raw=lambda shared: weighted(opticam_weights(shared, steps, rate), shared.maps.clamp(min=0)),
+        raw=lambda evidence: weighted(
+            opticam_weights(evidence, steps, rate), evidence.maps.clamp(min=0)
+        ),
         variant_of=None if default else "Opti-CAM",
         departs="always runs all its steps, where its authors' code stops early by batch",
     )
-
-
-register(opticam())

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from camwall.methods.cams import weighted
 from camwall.methods.evidence import Evidence
-from camwall.methods.registry import Mechanism, Method, register
-from camwall.models.walled import DensePart
+from camwall.methods.registry import Mechanism, Method
+from camwall.models.masked import linear
 
 # ---------------------------------------------------------------------------------------------
 # AblationCAM
@@ -33,16 +33,13 @@ def _layers(head: nn.Module) -> Iterator[nn.Module]:
         yield head
 
 
-def _dense(layer: nn.Module, channels: int) -> DensePart | None:
-    """A dense layer's weights by channel of the maps it reads; None for any other layer."""
-    if isinstance(layer, DensePart):
-        return layer
-    if type(layer) is nn.Linear:
-        return DensePart(layer.weight.view(layer.out_features, channels, -1), layer.bias)
-    return None
+def _unit(dense: nn.Linear, index: int) -> nn.Linear:
+    """The layer with one output alone."""
+    one = slice(index, index + 1)
+    return linear(dense.weight[one], None if dense.bias is None else dense.bias[one])
 
 
-def ablated_scores(shared: Evidence, index: int) -> Tensor:
+def ablated_scores(evidence: Evidence, index: int) -> Tensor:
     """The target's score with each channel of image ``index`` set to 0 in turn: [V].
 
     Where the head starts with a linear layer on (pooled, flattened) maps, its output is a sum over
@@ -50,41 +47,45 @@ def ablated_scores(shared: Evidence, index: int) -> Tensor:
     channel v is the whole less that term; only what follows the layer runs V times. For any other
     head the ablated maps go through it in chunks.
     """
-    maps = shared.read(shared.maps[index : index + 1])
-    channels, unit = maps.shape[1], int(shared.target[index])
-    layers = list(_layers(shared.rest))
+    maps = evidence.maps[index : index + 1]
+    unit = int(evidence.target[index])
+    layers = list(_layers(evidence.chain or nn.Identity()))
     start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
-    before, rest = nn.Sequential(*layers[:start]), layers[(start or 0) + 1 :]
-    cells = before(maps) if start is not None else maps
-    first = _dense(layers[start], channels) if start is not None and cells.ndim == 2 else None
-    if first is None:  # no linear layer on the flattened maps
-        return _ablated_by_copies(shared, maps, index)
+    if start is None or type(layers[start]) is not nn.Linear:
+        return _ablated_by_copies(evidence, index)
+    cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
+    if cells.ndim != 2:
+        return _ablated_by_copies(evidence, index)
+    first, rest = layers[start], layers[start + 1 :]
     # Of the last layer's outputs only the target's is wanted.
     if not rest:
-        first, unit = first.unit(unit), 0
+        first, unit = _unit(first, unit), 0  # type: ignore[arg-type]
     elif type(rest[-1]) is nn.Linear:
-        rest[-1], unit = _dense(rest[-1], 1).unit(unit), 0  # type: ignore[union-attr]
-    terms = torch.einsum("vc,uvc->vu", cells.reshape(channels, -1), first.cells)
+        rest[-1], unit = _unit(rest[-1], unit), 0
+    channels, weight = maps.shape[1], first.weight
+    terms = torch.einsum(
+        "vc,uvc->vu", cells.reshape(channels, -1), weight.unflatten(1, (channels, -1))
+    )
     whole = terms.sum(dim=0) if first.bias is None else terms.sum(dim=0) + first.bias
     return nn.Sequential(*rest)(whole - terms)[:, unit]
 
 
-def _ablated_by_copies(shared: Evidence, maps: Tensor, index: int) -> Tensor:
-    scores = []
-    for channels in torch.arange(maps.shape[1], device=maps.device).split(shared.chunk):
+def _ablated_by_copies(evidence: Evidence, index: int) -> Tensor:
+    maps, scores = evidence.maps[index : index + 1], []
+    for channels in torch.arange(maps.shape[1], device=maps.device).split(evidence.chunk):
         copies = maps.repeat(len(channels), 1, 1, 1)
         copies[torch.arange(len(channels)), channels] = 0
-        scores.append(shared.target_scores(shared.rest(copies), index))
+        scores.append(evidence.target_scores(evidence.scores_at(copies, index), index))
     return torch.cat(scores)
 
 
-def _drops(shared: Evidence) -> tuple[Tensor, Tensor]:
+def _drops(evidence: Evidence) -> tuple[Tensor, Tensor]:
     """Score and drop of it by each channel's ablation: [N, 1], [N, V]."""
-    with torch.set_grad_enabled(shared.differentiable):
-        score = shared.target_scores(shared.scores)[:, None]
-        ablated = shared.once_for_all(
+    with torch.set_grad_enabled(evidence.differentiable):
+        score = evidence.target_scores(evidence.scores)[:, None]
+        ablated = evidence.once_for_all(
             "ablated scores",
-            lambda: torch.stack([ablated_scores(shared, i) for i in range(len(shared.images))]),
+            lambda: torch.stack([ablated_scores(evidence, i) for i in range(len(evidence.images))]),
         )
         return score, score - ablated
 
@@ -94,16 +95,16 @@ def _share(drops: Tensor, score: Tensor) -> Tensor:
     return drops / score.where((score != 0) | (drops != 0), 1.0)
 
 
-def ablationcam(shared: Evidence) -> Tensor:
+def ablationcam(evidence: Evidence) -> Tensor:
     """α_v = (y − y_v) / y, with y_v the score without channel v; 0 where nothing falls from 0."""
-    score, drops = _drops(shared)
-    return weighted(_share(drops, score), shared.maps)
+    score, drops = _drops(evidence)
+    return weighted(_share(drops, score), evidence.maps)
 
 
-def ablationcam_absolute(shared: Evidence) -> Tensor:
+def ablationcam_absolute(evidence: Evidence) -> Tensor:
     """α_v = (y − y_v) / |y|: a channel that raises the score has a positive weight."""
-    score, drops = _drops(shared)
-    return weighted(_share(drops, score.abs()), shared.maps)
+    score, drops = _drops(evidence)
+    return weighted(_share(drops, score.abs()), evidence.maps)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -113,19 +114,19 @@ def ablationcam_absolute(shared: Evidence) -> Tensor:
 HEAD_CHUNKS = 32
 
 
-def masked_scores(shared: Evidence, index: int, *, align_corners: bool) -> Tensor:
+def masked_scores(evidence: Evidence, index: int, *, align_corners: bool) -> Tensor:
     """The target's score of image ``index`` times each channel's mask: [V].
 
     A mask is the channel upsampled to the image and stretched to [0, 1]; it multiplies the
     normalised image. Channels that are constant all have the mask 0: one forward pass serves them.
     The others run in chunks, so that memory does not grow with the number of channels.
     """
-    image, maps = shared.images[index : index + 1], shared.maps[index].detach()
-    rows = shared.rows_read
+    image, maps = evidence.images[index : index + 1], evidence.maps[index].detach()
+    rows = evidence.rows_read
     spread = maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))
     scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
 
-    def visible_maps(channels: Tensor) -> Tensor:
+    def masked(channels: Tensor) -> Tensor:
         masks = F.interpolate(
             maps[channels, None],
             image.shape[2:],
@@ -134,40 +135,40 @@ def masked_scores(shared: Evidence, index: int, *, align_corners: bool) -> Tenso
         )
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = (masks[:, :, :rows] - low) / (high - low + 1e-8)
-        return shared.features(image[:, :, :rows] * masks)
+        return image[:, :, :rows] * masks
 
     if not spread.all():
-        black = shared.features(torch.zeros_like(image))
-        scores[~spread] = shared.target_scores(shared.rest(black), index)
+        black = torch.zeros_like(image)[:, :, :rows]
+        scores[~spread] = evidence.target_scores(evidence.scores_of([black]), index)
     # The head's weights are many and are read once for a whole group of chunks.
-    for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * shared.chunk):
-        masked = torch.cat([visible_maps(channels) for channels in group.split(shared.chunk)])
-        scores[group] = shared.target_scores(shared.rest(masked), index)
+    for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * evidence.chunk):
+        chunks = (masked(channels) for channels in group.split(evidence.chunk))
+        scores[group] = evidence.target_scores(evidence.scores_of(chunks), index)
     return scores
 
 
-def _scorecam(shared: Evidence, *, align_corners: bool) -> Tensor:
+def _scorecam(evidence: Evidence, *, align_corners: bool) -> Tensor:
     with torch.no_grad():
         scores = torch.stack(
             [
-                masked_scores(shared, index, align_corners=align_corners)
-                for index in range(len(shared.images))
+                masked_scores(evidence, index, align_corners=align_corners)
+                for index in range(len(evidence.images))
             ]
         )
-    return weighted(scores.softmax(dim=1), shared.maps)
+    return weighted(scores.softmax(dim=1), evidence.maps)
 
 
-def scorecam(shared: Evidence) -> Tensor:
+def scorecam(evidence: Evidence) -> Tensor:
     """α = softmax over channels of the masked images' scores; the weights are constants."""
-    return _scorecam(shared, align_corners=True)
+    return _scorecam(evidence, align_corners=True)
 
 
-def scorecam_half_pixel(shared: Evidence) -> Tensor:
+def scorecam_half_pixel(evidence: Evidence) -> Tensor:
     """ScoreCAM with its masks resized as the saliency map is, with half-pixel centres."""
-    return _scorecam(shared, align_corners=False)
+    return _scorecam(evidence, align_corners=False)
 
 
-for _method in (
+PERTURBATIONS = (
     Method(
         name="AblationCAM",
         weights="the share of the score that goes when the channel is set to 0",
@@ -211,5 +212,4 @@ for _method in (
         raw=scorecam_half_pixel,
         variant_of="ScoreCAM",
     ),
-):
-    register(_method)
+)

@@ -1,4 +1,4 @@
-"""What a saliency method is, and the register of all of them."""
+"""What a saliency method is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-
-from camwall.errors import CamwallError
 
 if TYPE_CHECKING:
     from camwall.methods.evidence import Evidence
@@ -24,6 +22,7 @@ class Mechanism(StrEnum):
     POSITION_WISE = "a weight at each position"
     CENTRED = "a weight at each position, less a mean over positions"
     ACTIVATIONS = "activations alone"
+    OWN = "a function of one's own"
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,15 @@ class Method:
     weights : str
         What multiplies the maps, in one sentence.
     mechanism : Mechanism
-    sees_through : bool
-        Whether repainting what is hidden can move its raw map (`camwall.response`).
+    sees_through : bool or None
+        Whether repainting what is hidden can move its raw map (`camwall.response`); None where
+        nobody says.
     reference : str
         Key in the book's bibliography.
     raw : Evidence → tensor [N, h, w], or None
-        The raw maps, before negative values are cut; None where only the package grad-cam has
-        the method.
+        The raw maps, before negative values are cut.
+    rendered : Evidence → tensor [N, H, W], or None
+        Of a method without raw maps, of another package or one's own: maps as they are shown.
     package : str or None
         Its class in the package grad-cam.
     variant_of : str or None
@@ -54,44 +55,13 @@ class Method:
     name: str
     weights: str
     mechanism: Mechanism
-    sees_through: bool
+    sees_through: bool | None
     reference: str
     raw: "Callable[[Evidence], Tensor] | None" = None
+    rendered: "Callable[[Evidence], Tensor] | None" = None
     package: str | None = None
     variant_of: str | None = None
     departs: str = ""
-
-
-METHODS: dict[str, Method] = {}
-
-
-def register(method: Method) -> Method:
-    """Add ``method`` to `METHODS`.
-
-    Raises
-    ------
-    CamwallError
-        A name that is taken.
-    """
-    if method.name in METHODS:
-        raise CamwallError(f"a method named {method.name!r} is registered already")
-    METHODS[method.name] = method
-    return method
-
-
-def find(method: str | Method) -> Method:
-    """The method of that name.
-
-    Raises
-    ------
-    CamwallError
-        An unknown name, with those that are known.
-    """
-    if isinstance(method, Method):
-        return method
-    if not isinstance(method, str) or method not in METHODS:
-        raise CamwallError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    return METHODS[method]
 
 
 #: The eight rows of the paper's table, in its order.

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import Engine, Evidence, Method, SaliencyFunction, check_engine, saliency
+from camwall.methods import Engine, Evidence, Mechanism, Method, find, saliency
 from camwall.methods.evidence import Target
-from camwall.methods.registry import find
+from camwall.methods.explain import AnyMethod
 from camwall.models import FILLS, WalledModel, fill
 
 #: What the hidden pixels are repainted with: grey, what another image hides, the visible content
@@ -61,11 +61,7 @@ def change(before: Tensor, after: Tensor) -> Tensor:
 
 
 def largest_change(
-    before: Tensor,
-    shared: Evidence,
-    repainted: Iterable[Evidence],
-    method: Method | SaliencyFunction,
-    engine: Engine = "camwall",
+    before: Tensor, evidence: Evidence, repainted: Iterable[Evidence], method: Method
 ) -> Tensor:
     """How far a method's maps ``before`` of a pass move at most under its repaints, [N].
 
@@ -74,20 +70,20 @@ def largest_change(
     CamwallError
         A function whose maps move from call to call by themselves; maps that are no numbers.
     """
-    name = getattr(method, "name", getattr(method, "__name__", type(method).__name__))
 
     def moved(other: Evidence) -> Tensor:
-        after = saliency(other, method, engine)
+        after = saliency(other, method)
         if not (torch.isfinite(before).all() and torch.isfinite(after).all()):
             raise CamwallError(
-                f"{name} gives a map that holds NaN or infinite values; its response has no meaning"
+                f"{method.name} gives a map that holds NaN or infinite values; its response has "
+                "no meaning"
             )
         return change(before, after)
 
-    if callable(method) and moved(shared).any():
+    if method.mechanism is Mechanism.OWN and moved(evidence).any():
         raise CamwallError(
-            f"{name} gives another map from call to call, the seeds of torch, NumPy and random "
-            "held: it has no response to measure"
+            f"{method.name} gives another map from call to call, the seeds of torch, NumPy and "
+            "random held: it has no response to measure"
         )
     return torch.stack([moved(other) for other in repainted]).amax(dim=0)
 
@@ -96,7 +92,7 @@ def largest_change(
 def response(
     model: WalledModel,
     images: Tensor,
-    method: str | Method | SaliencyFunction,
+    method: AnyMethod,
     target: Target = None,
     *,
     repaints: Sequence[str] = REPAINTS,
@@ -127,7 +123,6 @@ def response(
         What the hidden pixels are repainted with: ``other`` for those of the next image (of the
         same image turned upside down, if there is one alone), or names in `camwall.models.FILLS`.
     engine : "camwall" or "grad-cam"
-        A method that only the package has runs there in either case.
 
     Returns
     -------
@@ -144,15 +139,13 @@ def response(
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")
-    chosen = find(method) if isinstance(method, str) else method
-    package_only = isinstance(chosen, Method) and chosen.raw is None and engine == "camwall"
-    check_engine(engine, [chosen] if isinstance(chosen, Method) and not package_only else [])
+    chosen = find(method, engine)
     with evaluating(model), torch.no_grad():
-        shared = Evidence(model, images, target)
+        evidence = Evidence(model, images, target)
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
-        painted = [repaint(name, model, shared.images, others) for name in repaints]
-        check_blind(model, shared.images[:1], [each[:1] for each in painted])
-        before = saliency(shared, chosen, engine)
+        painted = [repaint(name, model, evidence.images, others) for name in repaints]
+        check_blind(model, evidence.images[:1], [each[:1] for each in painted])
+        before = saliency(evidence, chosen)
         # One after the other: the images are as many as the caller likes.
-        repainted = (shared.repainted(x)[0] for x in painted)
-        return largest_change(before, shared, repainted, chosen, engine)
+        repainted = (evidence.repainted(x)[0] for x in painted)
+        return largest_change(before, evidence, repainted, chosen)

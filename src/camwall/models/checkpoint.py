@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,9 @@ import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
+from camwall.models.masked import MaskedModel
+from camwall.models.paper import masked_vgg16, small_vgg
 from camwall.models.preprocessing import Preprocessing
-from camwall.models.small import small_vgg
-from camwall.models.vgg import masked_vgg16
-from camwall.models.walled import MaskedModel
 from camwall.runs import write_atomic, writing
 from camwall.wall import certify
 
@@ -23,14 +23,28 @@ from camwall.wall import certify
 NETWORK = "camwall_network"
 
 
+#: What builds a network again, by the name in `MaskedModel.made_by`.
+BUILDERS: dict[str, Callable[..., MaskedModel]] = {
+    builder.__name__: builder for builder in (masked_vgg16, small_vgg)
+}
+
+
 def describe(model: MaskedModel) -> dict[str, Any]:
-    """What a file must tell, besides the weights, to build the same network again."""
-    vgg16 = model.map_shape == (256, 14, 14)
+    """What a file must tell, besides the weights, to build the same network again.
+
+    Raises
+    ------
+    CamwallError
+        A network that no builder of ours makes.
+    """
+    if model.made_by is None:
+        raise CamwallError(
+            f"only networks of {' and '.join(BUILDERS)} have a checkpoint that says what they are: "
+            "save model.state_dict() with torch.save, and build yours anew to load it"
+        )
     return {
-        "name": "masked_vgg16" if vgg16 else "small_vgg",
+        **model.made_by,
         "masked": model.masked,
-        "classes": model.head[-1].out_features,  # type: ignore[index]
-        "channels": len(model.preprocessing.mean),
         "preprocessing": asdict(model.preprocessing),
         "class_names": None if model.class_names is None else list(model.class_names),
     }
@@ -38,23 +52,14 @@ def describe(model: MaskedModel) -> dict[str, Any]:
 
 def build(network: dict[str, Any]) -> MaskedModel:
     """The network of a description, with random weights."""
-    names = network["class_names"]
-    fields = network["preprocessing"]
-    preprocessing = Preprocessing(
-        **{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])}
-    )
-    common = {"masked": network["masked"], "classes": network["classes"]}
-    if network["name"] == "masked_vgg16":
-        model = masked_vgg16(**common)
-        model.preprocessing = preprocessing
-        model.class_names = None if names is None else tuple(names)
-        return model
-    return small_vgg(
-        **common,
-        channels=network["channels"],
-        preprocessing=preprocessing,
-        class_names=None if names is None else tuple(names),
-    )
+    given = dict(network)
+    builder, names = BUILDERS[given.pop("name")], given.pop("class_names")
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in given["preprocessing"].items()}
+    if builder is masked_vgg16:  # which says how many channels it has, in older files
+        given.pop("channels", None)
+    model = builder(**{**given, "preprocessing": Preprocessing(**fields)})
+    model.class_names = None if names is None else tuple(names)
+    return model
 
 
 def save_atomic(content: Any, path: str | Path) -> Path:
@@ -83,7 +88,7 @@ def save_checkpoint(model: MaskedModel, path: str | Path) -> Path:
     Raises
     ------
     CamwallError
-        The file cannot be written.
+        The file cannot be written; a network that no builder of ours makes.
     """
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return save_atomic({NETWORK: describe(model), "state_dict": weights}, path)
@@ -151,19 +156,12 @@ def _authors(path: str | Path, content: dict[str, Tensor]) -> tuple[dict, dict[s
             f"{path} is neither a checkpoint of camwall nor a state dict of the paper's networks: "
             "those have the keys 0.weight … 28.bias, 31.0.weight … 31.6.bias"
         )
-    model = _skeleton({"name": "masked_vgg16", "masked": True, "classes": len(last)})
+    with torch.device("meta"):  # no memory for its weights
+        model = masked_vgg16(classes=len(last))
     _misfit(path, weights, model.state_dict())
     hidden = dense.view(-1, *model.map_shape)[:, :, model.visible_map_rows :]
     model.masked = not bool(hidden.any())
     return describe(model), weights
-
-
-def _skeleton(network: dict[str, Any]) -> MaskedModel:
-    """A network without memory for its weights, to be given some."""
-    with torch.device("meta"):
-        if "preprocessing" in network:
-            return build(network)
-        return masked_vgg16(masked=network["masked"], classes=network["classes"])
 
 
 def load_checkpoint(
@@ -203,7 +201,8 @@ def load_checkpoint(
             f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
         )
     try:
-        model = _skeleton(network if masked is None else {**network, "masked": masked})
+        with torch.device("meta"):  # no memory for its weights
+            model = build(network if masked is None else {**network, "masked": masked})
         if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
             raise TypeError("its weights")
     except (KeyError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import save_checkpoint
-from camwall.models.walled import MaskedModel
+from camwall.models.masked import MaskedModel
 from camwall.runs import writing
 from camwall.train.probes import probe_images
 from camwall.train.recipe import Recipe

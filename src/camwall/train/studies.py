@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from camwall import data as datasets
 from camwall.config import cache_dir, quick
 from camwall.errors import CamwallError, DataUnavailable
 from camwall.models import MaskedModel, Preprocessing, masked_vgg16
-from camwall.models.small import IMAGE_SIZE, small_vgg
+from camwall.models.paper import SMALL_SIZE, small_vgg
 from camwall.train.recipe import Recipe
 from camwall.train.sources import ArraySource, FolderSource, ImageSource, hub_sources
 
@@ -34,15 +35,13 @@ class TrainingData:
 
     def network(self, *, masked: bool = True) -> MaskedModel:
         """The study's network with random weights: the paper's VGG16, or the small VGG."""
-        if self.preprocessing.crop == IMAGE_SIZE:
-            return small_vgg(
-                masked=masked,
-                classes=len(self.class_names),
-                channels=len(self.preprocessing.mean),
-                preprocessing=self.preprocessing,
-                class_names=self.class_names,
-            )
-        model = masked_vgg16(masked=masked, classes=len(self.class_names))
+        classes, preprocessing = len(self.class_names), self.preprocessing
+        common: dict[str, Any] = {"masked": masked, "classes": classes}
+        if preprocessing.crop == SMALL_SIZE:
+            channels = len(preprocessing.mean)
+            model = small_vgg(**common, channels=channels, preprocessing=preprocessing)
+        else:
+            model = masked_vgg16(**common, preprocessing=preprocessing)
         model.class_names = self.class_names
         return model
 
@@ -77,8 +76,8 @@ def _arrays(
     preprocessing = Preprocessing(
         mean=tuple(round(v, 4) for v in pixels.mean((0, 2, 3)).tolist()),
         std=tuple(round(v, 4) for v in pixels.std((0, 2, 3)).tolist()),
-        resize=None if size == IMAGE_SIZE else size,
-        crop=IMAGE_SIZE,
+        resize=None if size == SMALL_SIZE else size,
+        crop=SMALL_SIZE,
     )
     return TrainingData(name, train, test, preprocessing, tuple(class_names))
 
@@ -87,7 +86,7 @@ def _digits(folder: str | None) -> TrainingData:
     from sklearn.model_selection import train_test_split
 
     images, labels = datasets.digits()
-    images = tv.resize(images[:, None], [IMAGE_SIZE, IMAGE_SIZE], antialias=True)
+    images = tv.resize(images[:, None], [SMALL_SIZE, SMALL_SIZE], antialias=True)
     parts = train_test_split(
         np.arange(len(labels)), test_size=0.25, random_state=0, stratify=labels.numpy()
     )
@@ -184,10 +183,10 @@ class Study:
         if folder and not self.needs_folder and self.name != "cifar10":
             raise CamwallError(f"the study {self.name} reads no folder: leave data out")
         loaded = self.read(folder)
-        if not small or loaded.preprocessing.crop == IMAGE_SIZE:
+        if not small or loaded.preprocessing.crop == SMALL_SIZE:
             return loaded
         # The same margin as 256 and 224.
-        shrunk = replace(loaded.preprocessing, resize=32, crop=IMAGE_SIZE)
+        shrunk = replace(loaded.preprocessing, resize=32, crop=SMALL_SIZE)
         return replace(loaded, preprocessing=shrunk)
 
 

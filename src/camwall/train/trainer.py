@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from camwall.as_found import processes
 from camwall.errors import CamwallError
+from camwall.models import VisiblePart, visible_part
 from camwall.models.checkpoint import describe
-from camwall.models.walled import MaskedModel
+from camwall.models.masked import MaskedModel
 from camwall.runs import write_csv, writing
 from camwall.train.loading import Batches, Schedule, derived_seed
 from camwall.train.recipe import Recipe
@@ -27,7 +28,6 @@ from camwall.train.saving import (
     save_training,
 )
 from camwall.train.studies import TrainingData
-from camwall.train.visible import VisiblePart, visible_part
 
 
 def make_accelerator(precision: str) -> Accelerator:

@@ -1,7 +1,7 @@
 """Walls: which pixels are hidden, what reaches past them, and the certificate of blindness."""
 
 from camwall.wall.certify import Certificate, certify
-from camwall.wall.reach import needed_rows, reachable_rows
+from camwall.wall.reach import needed_rows, tainted
 from camwall.wall.shape import Wall
 
-__all__ = ["Certificate", "Wall", "certify", "needed_rows", "reachable_rows"]
+__all__ = ["Certificate", "Wall", "certify", "needed_rows", "tainted"]

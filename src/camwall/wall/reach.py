@@ -1,11 +1,13 @@
-"""Which image rows can reach the visible rows of a map, layer by layer: receptive fields."""
+"""Which image rows can reach the visible rows of a map: receptive fields, and tainting."""
 
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from camwall.as_found import evaluating
 from camwall.errors import CamwallError
 
 #: Layers that work on each pixel alone, in evaluation mode: a row reads itself.
@@ -91,17 +93,67 @@ def _windows(layer: nn.Module, rows: int) -> tuple[int, Window]:
     )
 
 
+def all_known(layers: nn.Module | Iterable[nn.Module]) -> bool:
+    """Whether each layer has a rule of its own, so that nothing has to be tried."""
+    try:
+        for layer in leaves(layers):
+            _windows(layer, 2**12)
+    except CamwallError:
+        return False
+    return True
+
+
+def tainted(run: Callable[[Tensor], Tensor], images: Tensor, pixels: Tensor) -> Tensor:
+    """Which cells of an output read some of the pixels of an input, by a NaN in each of these.
+
+    A NaN goes through sums, products, maxima and activations; a cell that has none did not read
+    the pixels on this input. What it does not show is a branch that another input would take.
+
+    Parameters
+    ----------
+    run : tensor [N, C, H, W] → tensor [N, V, h, w]
+    images : tensor [N, C, H, W]
+    pixels : bool tensor [H, W]
+
+    Returns
+    -------
+    bool tensor [h, w]
+    """
+    with torch.no_grad():
+        marked = run(images.masked_fill(pixels.to(images.device), torch.nan))
+    return marked.isnan().any(dim=1).any(dim=0).cpu()
+
+
+def _tainted_windows(layer: nn.Module, values: Tensor) -> tuple[int, Window]:
+    """What `_windows` gives, of a layer without a rule, from one pass for each row of its input."""
+    reads: list[Tensor] = []  # by input row, the output rows that it reaches
+    for row in range(values.shape[2]):
+        pixels = torch.zeros(values.shape[2:], dtype=torch.bool)
+        pixels[row] = True
+        reads.append(tainted(layer, values, pixels).any(dim=1))
+    table = torch.stack(reads)
+    return table.shape[1], lambda r: table[:, r].nonzero()[:, 0].tolist()
+
+
 def needed_rows(
-    layers: nn.Module | Iterable[nn.Module], image_rows: int, visible_map_rows: int
+    layers: nn.Module | Iterable[nn.Module],
+    image_rows: int,
+    visible_map_rows: int,
+    example: Tensor | None = None,
 ) -> list[np.ndarray]:
     """The rows each layer's input must have for the visible rows of the last map to be right.
+
+    Exact, with gaps where a stride jumps over rows: row r of a layer with kernel k, stride s,
+    padding p and dilation d reads the rows r·s − p + t·d, 0 ≤ t < k, of its input.
 
     Parameters
     ----------
     layers : a stack of `torch.nn` layers (`torch.nn.Sequential`, nested or not)
-        Convolutions, poolings and element-wise layers, in evaluation mode.
+        In evaluation mode. Convolutions, poolings and element-wise layers have a rule.
     image_rows, visible_map_rows : int
         Rows of the stack's input, and rows of its output, from the top, that are read.
+    example : tensor [1, C, image_rows, W], optional
+        An input; with it the reach of layers without a rule is found by tainting (`tainted`).
 
     Returns
     -------
@@ -112,12 +164,26 @@ def needed_rows(
     ------
     CamwallError
         For a layer whose receptive field is not known, and for rows the map does not have.
+
+    Examples
+    --------
+    >>> needed_rows(nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2)), 8, 1)[0].sum()
+    np.int64(4)
     """
     stack, sizes, windows = list(leaves(layers)), [image_rows], []
+    tries = example is not None and not all_known(stack)
     for layer in stack:
-        out, window = _windows(layer, sizes[-1])
+        try:
+            out, window = _windows(layer, sizes[-1])
+        except CamwallError:
+            if not tries:
+                raise
+            out, window = _tainted_windows(layer, example)  # type: ignore[arg-type]
         sizes.append(out)
         windows.append(window)
+        if tries:
+            with torch.no_grad(), evaluating(layer):
+                example = layer(example)
     if not 0 < visible_map_rows <= sizes[-1]:
         raise CamwallError(
             f"the last map has {sizes[-1]} rows: {visible_map_rows} of them cannot be visible"
@@ -129,23 +195,3 @@ def needed_rows(
             reads[list(window(int(r)))] = True
         needed.append(reads)
     return needed[::-1]
-
-
-def reachable_rows(
-    layers: nn.Module | Iterable[nn.Module], image_rows: int, visible_map_rows: int
-) -> np.ndarray:
-    """Which image rows can reach the first ``visible_map_rows`` rows of the stack's last map.
-
-    Exact, with gaps where a stride jumps over rows: row r of a layer with kernel k, stride s,
-    padding p and dilation d reads the rows r·s − p + t·d, 0 ≤ t < k, of its input.
-
-    Returns
-    -------
-    bool array of shape [image_rows]
-
-    Examples
-    --------
-    >>> reachable_rows(nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2)), 8, 1).sum()
-    np.int64(4)
-    """
-    return needed_rows(layers, image_rows, visible_map_rows)[0]

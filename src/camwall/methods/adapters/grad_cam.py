@@ -1,23 +1,21 @@
 """The same methods, and more, through the package grad-cam."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
-from unittest import mock
+import io
+from contextlib import redirect_stderr
+from dataclasses import replace
 
-import pytorch_grad_cam
 import torch
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from camwall.as_found import evaluating, finite, gradients_kept
-from camwall.methods.evidence import Target, as_target, check_images
-from camwall.methods.registry import Mechanism, Method, register
+from camwall.as_found import evaluating, gradients_kept
+from camwall.errors import CamwallError
+from camwall.methods.evidence import Evidence
+from camwall.methods.registry import Mechanism, Method
 from camwall.models import WalledModel
 
 
 class _Exposed(nn.Module):
-    """A walled model's two parts around a layer of its own, for the package to hook and replace.
+    """A walled model around a layer of its own, for the package to hook and replace.
 
     The package leaves hooks and an ablated layer behind where the model fails on the way; here
     they die with this module, and the model itself never has them.
@@ -28,29 +26,15 @@ class _Exposed(nn.Module):
         self.model, self.layer = model, nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.model.features(images)
-        if not maps.requires_grad:  # every parameter is frozen
-            maps = maps.detach().requires_grad_()
-        return self.model.head(self.layer(maps))
+        def through(maps: Tensor, output: object) -> Tensor:
+            # Where every parameter is frozen, the package would find no gradient.
+            return self.layer(maps if maps.requires_grad else maps.detach().requires_grad_())
+
+        return self.model.passed(images, through)
 
 
-@contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
-    """Give a model its modes and gradients back, and keep the package's progress bars quiet."""
-    silent = SimpleNamespace(tqdm=lambda iterable: iterable)
-    with (
-        evaluating(model),
-        gradients_kept(model),
-        mock.patch("pytorch_grad_cam.score_cam.tqdm", silent),
-        mock.patch("pytorch_grad_cam.ablation_cam.tqdm", silent),
-    ):
-        yield
-
-
-def explain_with_package(
-    model: WalledModel, images: Tensor, method: Method, target: Target = None
-) -> Tensor:
-    """Saliency maps [N, H, W] as the package grad-cam computes them, normalised.
+def maps_of(evidence: Evidence, name: str) -> Tensor:
+    """Saliency maps [N, H, W] as a class of the package computes them, normalised.
 
     In full precision, also under autocast: the package takes what it finds to NumPy, which has no
     bfloat16.
@@ -58,17 +42,27 @@ def explain_with_package(
     Raises
     ------
     CamwallError
-        Images, targets or scores that are none.
+        The package is not installed; scores that are not finite.
     """
-    check_images(model, images)
-    images = images.detach().clone().to(next(model.parameters()).dtype)
-    full = torch.autocast(images.device.type, enabled=False)
-    with torch.no_grad(), evaluating(model), full:
-        scores = finite(model(images))
-    targets = [ClassifierOutputTarget(int(t)) for t in as_target(target, scores)]
+    try:
+        import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        raise CamwallError(
+            f"{name} is computed by the package grad-cam: pip install 'camwall[grad-cam]'"
+        ) from None
+    model = evidence.model
+    images = evidence.images.detach().clone().to(next(model.parameters()).dtype)
+    targets = [ClassifierOutputTarget(int(index)) for index in evidence.target]
     exposed = _Exposed(model)
-    with _as_found(model), torch.enable_grad(), full:
-        cam = getattr(pytorch_grad_cam, method.package or "")(exposed, [exposed.layer])
+    with (
+        evaluating(model),
+        gradients_kept(model),
+        torch.enable_grad(),
+        torch.autocast(images.device.type, enabled=False),
+        redirect_stderr(io.StringIO()),  # its progress bars
+    ):
+        cam = getattr(pytorch_grad_cam, name)(exposed, [exposed.layer])
         try:
             maps = cam(images, targets)
         finally:
@@ -77,24 +71,52 @@ def explain_with_package(
     return torch.from_numpy(maps).to(images)
 
 
-for _name, _package, _weights, _mechanism, _reference in (
-    (
-        "ShapleyCAM",
-        "ShapleyCAM",
-        "the mean over the map of G − ½ (∂G/∂B)·B",
-        "SIGNED",
-        "cai2025shapleycam",
-    ),
-    ("FEM", "FEM", "how often the channel lies two σ above its mean", "ACTIVATIONS", "fuad2020fem"),
-    ("KPCA-CAM", "KPCA_CAM", "a kernel's first component", "ACTIVATIONS", "karmani2024kpca"),
-):
-    register(
+def through_package(method: Method) -> Method:
+    """A method as the package has it.
+
+    Raises
+    ------
+    CamwallError
+        The package has no such method.
+    """
+    name = method.package
+    if name is None:
+        raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
+    return replace(method, raw=None, rendered=lambda evidence: maps_of(evidence, name))
+
+
+GRAD_CAM = tuple(
+    through_package(
         Method(
-            name=_name,
-            weights=_weights,
-            mechanism=Mechanism[_mechanism],
+            name=name,
+            weights=weights,
+            mechanism=mechanism,
             sees_through=True,
-            reference=_reference,
-            package=_package,
+            reference=reference,
+            package=package,
         )
     )
+    for name, package, weights, mechanism, reference in (
+        (
+            "ShapleyCAM",
+            "ShapleyCAM",
+            "the mean over the map of G − ½ (∂G/∂B)·B",
+            Mechanism.SIGNED,
+            "cai2025shapleycam",
+        ),
+        (
+            "FEM",
+            "FEM",
+            "how often the channel lies two σ above its mean",
+            Mechanism.ACTIVATIONS,
+            "fuad2020fem",
+        ),
+        (
+            "KPCA-CAM",
+            "KPCA_CAM",
+            "a kernel's first component",
+            Mechanism.ACTIVATIONS,
+            "karmani2024kpca",
+        ),
+    )
+)

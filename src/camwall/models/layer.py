@@ -1,0 +1,298 @@
+"""One layer of any network: its maps, a pass that stops there, one that goes on from others."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camwall.errors import CamwallError
+
+#: Tokens that may stand before those of the patches: of the class, of a distillation, registers.
+PREFIXES = 8
+
+Change = Callable[[Any], Any]
+
+
+class _Stop(BaseException):
+    """Ends a pass at the layer; no network's own `except Exception` holds it up."""
+
+
+def tensors(output: Any) -> Iterator[Tensor]:
+    """The tensors of a layer's output, in order: of a tensor, a tuple, a mapping."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, dict | tuple | list):
+        for value in output.values() if isinstance(output, dict) else output:
+            yield from tensors(value)
+
+
+def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """``output`` with ``new`` wherever it holds ``old``, in a container of the same kind."""
+    if output is old:
+        return new
+    if isinstance(output, dict):  # a ModelOutput of transformers is one, and takes keywords
+        return type(output)(**{k: _replaced(v, old, new) for k, v in output.items()})
+    if isinstance(output, tuple | list):
+        values = [_replaced(value, old, new) for value in output]
+        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
+    return output
+
+
+def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int, int] | None:
+    """(prefix, h, w) with h·w patch tokens in the image's proportions after the fewest others."""
+    divisor = gcd(*size)
+    rows, columns = size[0] // divisor, size[1] // divisor
+    for prefix in range(PREFIXES + 1):
+        scale = round(max(tokens - prefix, 0) ** 0.5 / (rows * columns) ** 0.5)
+        if scale and scale * scale * rows * columns == tokens - prefix > 1:
+            return prefix, scale * rows, scale * columns
+    return None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Where in a network its maps are read, and how they lie in what the layer gives.
+
+    Attributes
+    ----------
+    name : str
+        As in ``network.named_modules()``.
+    call : int
+        Which of the module's calls in one pass, from 0.
+    kind : "NCHW", "NHWC" or "tokens"
+    prefix : int
+        Tokens that stand before those of the patches.
+    """
+
+    name: str
+    call: int = 0
+    kind: str = "NCHW"
+    prefix: int = 0
+
+    def __str__(self) -> str:
+        call = f", call {self.call + 1}" if self.call else ""
+        tokens = f"tokens after {self.prefix}" if self.prefix else self.kind
+        return f"{self.name or 'the network'} ({tokens}{call})"
+
+    @staticmethod
+    def read(
+        name: str, call: int, output: Any, size: tuple[int, int], count: int
+    ) -> "Layer | None":
+        """The layer by its output on ``count`` images of a size, None where that is no map."""
+        first = next(tensors(output), None)
+        if first is None or first.shape[:1] != (count,) or not first.is_floating_point():
+            return None
+        shape = tuple(first.shape[1:])
+
+        def fits(h: int, w: int) -> bool:
+            # The cells of a map have the proportions of the image, up to rounding.
+            even = h == w if size[0] == size[1] else abs(h * size[1] - w * size[0]) <= max(size)
+            return even and h * w > 1 and h <= size[0]
+
+        if len(shape) == 3 and fits(shape[1], shape[2]):
+            return Layer(name, call, "NCHW")
+        if len(shape) == 3 and fits(shape[0], shape[1]):
+            return Layer(name, call, "NHWC")
+        if len(shape) == 2 and (grid := _grid(shape[0], size)):
+            return Layer(name, call, "tokens", grid[0])
+        return None
+
+    def maps(self, output: Any, size: tuple[int, int]) -> Tensor:
+        """Maps [N, V, h, w] of images of ``size``, a view of what the layer gave."""
+        values = next(tensors(output))
+        if self.kind == "NHWC":
+            return values.permute(0, 3, 1, 2)
+        if self.kind == "tokens":
+            found = _grid(values.shape[1] - self.prefix, size)
+            assert found is not None  # as `read` saw to
+            return values[:, self.prefix :].mT.unflatten(2, found[1:])
+        return values
+
+    def put(self, output: Any, maps: Tensor) -> Any:
+        """The layer's output with other maps in it, and what else it holds as it is."""
+        old = next(tensors(output))
+        new = maps
+        if self.kind == "NHWC":
+            new = maps.permute(0, 2, 3, 1)
+        if self.kind == "tokens":
+            new = torch.cat([old[:, : self.prefix], maps.flatten(2).mT], dim=1)
+        return _replaced(output, old, new)
+
+    @contextmanager
+    def changed(self, network: nn.Module, change: Change) -> Iterator[None]:
+        """Let the layer give ``change(output)`` in place of its output, in one pass."""
+        calls = 0
+
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return change(output) if calls == self.call + 1 else None
+
+        handle = network.get_submodule(self.name).register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+        if calls <= self.call:
+            raise CamwallError(
+                f"a pass of the {type(network).__name__} does not reach its layer {self.name}: "
+                "name one that every image passes through"
+            )
+
+    def run(self, network: nn.Module, images: Tensor, change: Change) -> Tensor:
+        """The network's scores [N, classes] with this layer's output changed."""
+        with self.changed(network, change):
+            return scores_of(network(images))
+
+    def output(self, network: nn.Module, images: Tensor) -> Any:
+        """What the layer gives, from a pass that ends there."""
+        found = None
+
+        def stop(output: Any) -> Any:
+            nonlocal found
+            found = output
+            raise _Stop
+
+        try:
+            with self.changed(network, stop):
+                network(images)
+        except _Stop:
+            pass
+        return found
+
+
+def scores_of(output: Any) -> Tensor:
+    """The scores of what a network gives: its one tensor [N, classes], or its ``logits``.
+
+    Raises
+    ------
+    CamwallError
+    """
+    if isinstance(output, dict) and "logits" in output:
+        output = output["logits"]
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        given = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise CamwallError(
+            f"the network gives {given}, not scores [N, classes]: wrap it in a module that does"
+        )
+    return output
+
+
+def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, Any]], Tensor]:
+    """Each module's last output of a pass that is a map, in order, and the scores."""
+    found: dict[str, tuple[Layer, Any]] = {}
+    calls: dict[str, int] = {}
+    size = (images.shape[2], images.shape[3])
+    handles = []
+    for name, module in network.named_modules():
+
+        def hook(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            calls[name] = calls.get(name, -1) + 1
+            layer = Layer.read(name, calls[name], output, size, len(images))
+            if layer is not None:
+                found.pop(name, None)  # last in order
+                found[name] = layer, output
+
+        handles.append(module.register_forward_hook(hook))
+    try:
+        scores = scores_of(network(images))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found.values()), scores
+
+
+def find_layer(network: nn.Module, images: Tensor, wanted: str | nn.Module | None = None) -> Layer:
+    """The layer of that name, the layer that is that module, or by default the last fit one.
+
+    Fit is a layer whose output is a map, which all of the image passes through on its way to the
+    scores, and whose cells reach them: its output of another image gives that image's scores, and
+    the scores have a gradient at more than one of its cells.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode.
+    images : tensor [2, C, H, W]
+        Two different inputs.
+
+    Raises
+    ------
+    CamwallError
+        No such layer; a layer that is not reached, or gives no map; a network without a fit one.
+    """
+    kind = type(network).__name__
+    name = _name(network, wanted)
+    with torch.set_grad_enabled(name is None):
+        # A clone that wants a gradient: each layer's output has one, also where weights are frozen.
+        candidates, scores = _candidates(network, images.clone().requires_grad_(name is None))
+    if name is not None:
+        for layer, _ in candidates:
+            if layer.name == name:
+                return layer
+        Layer(name).run(network, images, lambda output: output)  # says so if it is not reached
+        raise CamwallError(
+            f"the layer {name} of the {kind} gives no maps [N, V, h, w], [N, h, w, V] or "
+            "[N, tokens, V]: name another, or none for the last that does"
+        )
+    candidates = [(at, out) for at, out in candidates if next(tensors(out)).requires_grad]
+    outputs = [next(tensors(output)) for _, output in candidates]
+    weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
+    grads = torch.autograd.grad(scores, outputs, weights, allow_unused=True)
+    size = (images.shape[2], images.shape[3])
+    for (layer, output), grad in reversed(list(zip(candidates, grads, strict=True))):
+        if grad is None:
+            continue
+        at = (layer.maps(grad, size) != 0).any(dim=1).flatten(1).sum(dim=1)
+        if (at > 1).all() and _carries_all(network, layer, images, output, scores):
+            return layer
+    raise CamwallError(
+        f"no layer of the {kind} has a spatial extent, reaches the scores, and lets nothing pass "
+        f"it by: name one (layer=…), of {len(candidates)} that give maps"
+    )
+
+
+def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
+    names = dict(network.named_modules(remove_duplicate=False))
+    if wanted is None:
+        return None
+    if isinstance(wanted, nn.Module):
+        for name, module in names.items():
+            if module is wanted:
+                return name
+        raise CamwallError(
+            f"the layer {type(wanted).__name__} is no part of the {type(network).__name__}"
+        )
+    if not isinstance(wanted, str) or wanted not in names:
+        near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.0)
+        raise CamwallError(
+            f"the {type(network).__name__} has no layer {wanted!r}; near it are {', '.join(near)}"
+        )
+    return wanted
+
+
+def _carries_all(
+    network: nn.Module, layer: Layer, images: Tensor, output: Any, scores: Tensor
+) -> bool:
+    """Whether the output of other images gives their scores: nothing passes the layer by."""
+    swapped = each_tensor(output, lambda values: values.detach().flip(0))
+    with torch.no_grad():
+        return same(layer.run(network, images, lambda _: swapped), scores.flip(0))
+
+
+def same(scores: Tensor, wanted: Tensor) -> bool:
+    """Whether scores are equal up to rounding, of another kernel say."""
+    apart = (scores - wanted).detach().abs().max()
+    return bool(apart <= 1e-5 * wanted.detach().abs().max())
+
+
+def each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A layer's output with each of its tensors changed."""
+    for values in list(tensors(output)):
+        output = _replaced(output, values, change(values))
+    return output

@@ -1,0 +1,279 @@
+"""The paper's networks: the first dense layer of the head has weights 0 behind the wall."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camwall.errors import CamwallError
+from camwall.models.layer import Layer
+from camwall.models.preprocessing import Preprocessing
+from camwall.models.rest import Rest
+from camwall.models.walled import Through, WalledModel
+from camwall.theory import Setting
+from camwall.wall import Wall, needed_rows
+from camwall.wall.reach import all_known, leaves
+
+
+class MaskedModel(WalledModel):
+    """A stack of layers whose head starts with a dense layer on the (pooled) maps.
+
+    With ``masked=True`` the weights of that layer are 0 on the hidden rows of the maps: the paper's
+    wall. Its visible cells read no hidden pixel, so that one pass over the image gives all maps: it
+    is what `build_wall` makes of the baseline for this wall and these cells. While the maps are
+    finite, these, the scores and their gradients at the maps are the same bit for bit.
+
+    With ``masked=False`` it is the baseline, which sees everything; its ``wall`` and
+    ``visible_cells`` are the masked network's, so that both are measured alike, and `certify`
+    refuses it.
+
+    Parameters
+    ----------
+    features : torch.nn.Sequential
+        Images to maps; layers with a receptive field (`camwall.wall.needed_rows`), or any layer
+        whose reach can be found by tainting.
+    head : torch.nn.Sequential
+        Poolings or none, Flatten, Linear, and anything.
+    map_shape : (V, h, w)
+    visible_map_rows : int
+        Rows of the maps that the masked head reads.
+    preprocessing : Preprocessing
+        Its size is the images'.
+    masked : bool
+    made_by : dict, optional
+        What builds the same network again (`camwall.models.checkpoint`): its ``name`` and options.
+
+    Raises
+    ------
+    CamwallError
+        A head that does not start so, or does not fit the maps.
+    """
+
+    features: nn.Sequential  # type: ignore[assignment]  # a module, and so callable
+    head: nn.Sequential  # type: ignore[assignment]
+    #: The sizes of a simple CNN in the words of `camwall.theory`; `simple_cnn` sets it.
+    setting: Setting
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        head: nn.Sequential,
+        map_shape: tuple[int, int, int],
+        visible_map_rows: int,
+        preprocessing: Preprocessing,
+        *,
+        masked: bool = True,
+        made_by: dict[str, Any] | None = None,
+        class_names: tuple[str, ...] | None = None,
+    ) -> None:
+        flat = [type(layer) for layer in head].index(nn.Flatten) if _starts_well(head) else -1
+        if flat < 0:
+            raise CamwallError("a masked model's head starts with Flatten and Linear")
+        pools, dense = head[:flat], head[flat + 1]
+        pooled = pools(torch.zeros(1, *map_shape)).shape[1:]
+        if dense.in_features != pooled.numel():
+            raise CamwallError(
+                f"the head's first layer takes {dense.in_features} values, the maps "
+                f"{tuple(pooled)} have {pooled.numel()}"
+            )
+        size = preprocessing.size
+        example = torch.zeros(1, len(preprocessing.mean), *size)
+        needed = needed_rows(features, size[0], visible_map_rows, example)
+        visible = torch.zeros(map_shape[1:], dtype=torch.bool, device="cpu")  # not meta
+        visible[:visible_map_rows] = True
+        wall = Wall.rows(*size, _count(needed[0]))
+        super().__init__(Layer("features"), wall, visible, preprocessing, class_names)
+        self.features, self.head = features, head
+        self.map_shape, self.masked, self.made_by = map_shape, masked, made_by
+        self.visible_map_rows = visible_map_rows
+        self.depth, self._pooled = flat + 1, tuple(pooled)
+        # Rows of what the dense layer reads that no hidden row of the maps reaches.
+        self._dense_rows = sum(
+            _count(needed_rows(pools, map_shape[1], rows + 1)[0]) <= visible_map_rows
+            for rows in range(pooled[1])
+        )
+        self._example = example
+        needed = needed_rows(features, size[0], self.read_rows, example)
+        self._needed = [(_count(rows), bool(rows.all())) for rows in needed]
+        self.apply_wall()
+
+    @property
+    def trunk(self) -> nn.Module:
+        return self.features
+
+    @property
+    def dense(self) -> nn.Linear:
+        """The head's first dense layer."""
+        return self.head[self.depth]  # type: ignore[return-value]
+
+    @property
+    def read_rows(self) -> int:
+        """Map rows the head reads: the visible ones, or all of the baseline's."""
+        return self.visible_map_rows if self.masked else self.map_shape[1]
+
+    def cells(self) -> Tensor:
+        """The dense layer's weights by (pooled) cell of the maps, a view [units, V, h, w]."""
+        return self.dense.weight.view(-1, *self._pooled)
+
+    def cells_read(self) -> Tensor:
+        """Those of `cells` that are read, a view [units, V, rows, w]."""
+        return self.cells()[:, :, : self._dense_rows if self.masked else None]
+
+    @torch.no_grad()
+    def apply_wall(self) -> None:
+        """Set the weights behind the wall to 0; to be called again after each optimiser step."""
+        if self.masked:
+            self.cells()[:, :, self._dense_rows :] = 0
+
+    def passed(self, images: Tensor, through: Through) -> Tensor:
+        maps = self.features(images)
+        return self.head(through(maps, maps))
+
+    def read(self, maps: Tensor) -> Tensor:
+        return maps[:, :, : self.read_rows]
+
+    def repainted(self, maps: Tensor, images: Tensor) -> Tensor:
+        return torch.where(self.visible_cells, maps, self.features(images))
+
+    @property
+    def rows_read(self) -> int:
+        return self._needed[0][0]
+
+    def visible_maps(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        # What padding puts below the last row that is needed reaches no row that is needed later.
+        # Cutting rows off is a copy: it pays at the image and after a pooling, where many go, and
+        # for the single rows at convolutions that compute much with each value.
+        maps, pooled = images, True
+        layers = leaves(self.trunk if trunk is None else trunk)
+        for layer, (count, every) in zip(layers, self._needed, strict=False):
+            tight = type(layer) is nn.Conv2d and layer.out_channels >= 128 and not every
+            if pooled or tight:
+                maps = maps[:, :, :count]
+            maps = _without_last_padding(layer, maps) if tight else layer(maps)
+            pooled = isinstance(layer, nn.MaxPool2d)
+        return maps[:, :, : self.read_rows]
+
+    @property
+    def rest(self) -> Rest:
+        """Of the weights as they are now: keep it only for as long as these stay."""
+        dense = linear(self.cells_read().flatten(1), self.dense.bias)
+        chain = nn.Sequential(*self.head[: self.depth], dense, *self.head[self.depth + 1 :])
+        return Rest(self, self.layer, chain)
+
+    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        return self.rest(self.visible_maps(images, trunk), None, images)
+
+    def reachable(self) -> Tensor:
+        # By the weights as they are, not as they are said to be: one that is not 0 is a hole, even
+        # where its unit is silent on every probe.
+        sizes = torch.linalg.vector_norm(self.cells().detach(), torch.inf, dim=(0, 1, 3))
+        rows = np.zeros(self.wall.shape[0], bool)
+        if sizes.any():
+            last = _count(sizes.cpu().numpy() != 0)
+            pools = needed_rows(self.head[: self.depth - 1], self.map_shape[1], last)
+            reach = needed_rows(self.features, len(rows), _count(pools[0]), self._example)
+            rows = reach[0]
+        return torch.from_numpy(rows)[:, None].expand(self.wall.shape)
+
+    @property
+    def ground(self) -> str | None:
+        plain = type(self.head).forward is nn.Sequential.forward
+        known = plain and _starts_well(self.head) and all_known(self.features)
+        if not known or not self.as_made(MaskedModel):
+            return None
+        return (
+            "by geometry for every input whose maps are finite: no hidden pixel lies in the "
+            "receptive field of a weight that is not 0"
+        )
+
+
+def _starts_well(head: nn.Sequential) -> bool:
+    """Whether a head is poolings or none, Flatten, and Linear."""
+    kinds = [type(layer) for layer in head]
+    flat = kinds.index(nn.Flatten) if nn.Flatten in kinds else len(kinds)
+    pools = (nn.MaxPool2d, nn.AvgPool2d)
+    return set(kinds[:flat]) <= {*pools} and kinds[flat + 1 : flat + 2] == [nn.Linear]
+
+
+def _count(rows: np.ndarray) -> int:
+    """Rows up to the last of those that are marked."""
+    return int(np.flatnonzero(rows)[-1]) + 1
+
+
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A dense layer on given weights, which it does not own: the way back to them stays."""
+    layer = nn.Linear(*weight.shape[::-1], bias=bias is not None, device="meta")
+    del layer.weight, layer.bias
+    layer.weight, layer.bias = weight, bias  # type: ignore[assignment]
+    return layer
+
+
+def _without_last_padding(layer: nn.Conv2d, maps: Tensor) -> Tensor:
+    """A convolution that leaves out the output rows which would read padding below the maps."""
+    top, side = (int(p) for p in layer.padding)
+    padded = nn.functional.pad(maps, (0, 0, top, 0))
+    geometry = layer.stride, (0, side), layer.dilation, layer.groups
+    return nn.functional.conv2d(padded, layer.weight, layer.bias, *geometry)
+
+
+class VisiblePart(nn.Module):
+    """The visible part of a masked model, as a smaller network to train; made by `visible_part`.
+
+    Attributes
+    ----------
+    model : MaskedModel
+        Not a submodule. Its features and all of its head but the first dense layer are shared.
+    dense : torch.nn.Linear
+        The first dense layer on the cells that are read, with a weight of its own.
+    """
+
+    def __init__(self, model: MaskedModel) -> None:
+        super().__init__()
+        self._model = [model]  # in a list, so that its weights are not counted as this module's
+        self.features = model.features
+        chain = model.rest.chain
+        assert chain is not None
+        weight = model.cells_read().detach().flatten(1).clone()
+        self.dense = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
+        self.dense.weight, self.dense.bias = nn.Parameter(weight), model.dense.bias
+        dense = model.depth
+        self.before, self.tail = chain[:dense], chain[dense + 1 :]
+
+    @property
+    def model(self) -> MaskedModel:
+        return self._model[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W], of which the visible rows are read, to scores."""
+        return self.tail(self.dense(self.before(self.model.visible_maps(images))))
+
+    @torch.no_grad()
+    def expand(self) -> MaskedModel:
+        """Write the trained weights back into the full layout, zeros behind the wall."""
+        cells = self.model.cells_read()
+        cells.copy_(self.dense.weight.view(cells.shape))
+        self.model.apply_wall()
+        return self.model
+
+
+def visible_part(model: MaskedModel) -> VisiblePart:
+    """The part of a masked model that can see, as a smaller network to train.
+
+    The weights behind the wall are 0 in every forward pass of masked training, so no gradient
+    passes through them and no visible weight ever depends on them: SGD with momentum and weight
+    decay acts on each weight by itself, hence takes the same path on the smaller network. Of the
+    paper's VGG16 it keeps 170 of 224 image rows and 73 of the first dense layer's 205 million
+    weights. The visible part of a baseline is the whole of it.
+
+    Parameters
+    ----------
+    model : MaskedModel
+        Shares its convolutions and later dense layers with the part: training one trains the
+        other. The first dense layer is written back by ``expand``.
+
+    Returns
+    -------
+    VisiblePart
+    """
+    return VisiblePart(model)

@@ -1,0 +1,265 @@
+"""The networks of the paper: its VGG16, the same for small images, and the simple CNN."""
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models._meta import _IMAGENET_CATEGORIES
+from torchvision.models.vgg import cfgs, make_layers
+
+from camwall.errors import CamwallError
+from camwall.models.masked import MaskedModel
+from camwall.models.preprocessing import Preprocessing
+from camwall.theory import Setting
+
+#: Rows of the 14×14 last map that the paper's masked network reads.
+VISIBLE_MAP_ROWS = 5
+MAP_SIZE = 14
+#: Of the small VGG: its image size, the filters of its first layer, its dense units.
+SMALL_SIZE, WIDTH, UNITS = 28, 16, 128
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise CamwallError(f"{name} must be at least 1, not {value}")
+
+
+def _head(sizes: Iterable[int]) -> nn.Sequential:
+    """Dense layers of these sizes with ReLU and dropout between them."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout()]
+    return nn.Sequential(*layers[:-2])
+
+
+def _masked(
+    trunk: Iterable[nn.Module], units: int, filters: int, classes: int, **options: Any
+) -> MaskedModel:
+    head = _head([filters * MAP_SIZE**2, units, units, classes])
+    shape = filters, MAP_SIZE, MAP_SIZE
+    return MaskedModel(nn.Sequential(*trunk), head, shape, VISIBLE_MAP_ROWS, **options)
+
+
+def masked_vgg16(
+    *, masked: bool = True, classes: int = 1000, preprocessing: Preprocessing | None = None
+) -> MaskedModel:
+    """The paper's VGG16, or its baseline, with random weights.
+
+    torchvision's ``vgg16`` without the last max pooling and without the average pooling; the last
+    convolution has 256 filters, so that the first dense layer reads 256·14·14 cells. In the masked
+    network its weights are 0 on the bottom 9 of the 14 rows.
+
+    Parameters
+    ----------
+    masked : bool
+        ``False`` gives the baseline, which sees the whole image.
+    classes : int
+    preprocessing : Preprocessing, optional
+        To 224×224; ImageNet's by default.
+
+    Returns
+    -------
+    MaskedModel
+        ``model.wall`` tells the hidden rows that follow from the receptive fields. Weights as
+        torchvision's VGG has them, from torch's global generator: `torch.manual_seed` first for the
+        same ones again. Use `load_checkpoint` for trained ones.
+
+    Raises
+    ------
+    CamwallError
+        For fewer than one class.
+    """
+    _at_least_one(classes=classes)
+    last = nn.Conv2d(512, 256, kernel_size=3, padding=1)
+    trunk = [*make_layers(cfgs["D"])[:28], last, nn.ReLU(inplace=True)]
+    model = _masked(
+        trunk,
+        4096,
+        256,
+        classes,
+        preprocessing=preprocessing or Preprocessing(),
+        masked=masked,
+        made_by={"name": "masked_vgg16", "classes": classes},
+        class_names=tuple(_IMAGENET_CATEGORIES) if classes == 1000 else None,
+    )
+    for layer in [*model.features, *model.head]:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+        else:
+            continue
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    model.apply_wall()
+    return model
+
+
+def small_vgg(
+    *,
+    masked: bool = True,
+    classes: int = 10,
+    channels: int = 1,
+    preprocessing: Preprocessing | None = None,
+) -> MaskedModel:
+    """A masked VGG for images of 28×28 pixels, or its baseline, with random weights.
+
+    A 3×3 convolution with 16 filters, a max pooling, two with 32: the last map is 14×14, as in the
+    paper's VGG16. The head has two dense layers of 128 units with dropout and one for the classes;
+    the first is masked on the bottom 9 of the 14 map rows.
+
+    Parameters
+    ----------
+    masked : bool
+        ``False`` gives the baseline, which sees the whole image.
+    classes, channels : int
+    preprocessing : Preprocessing, optional
+        Its crop must be 28; by default pixels in [0, 1] are taken as they are.
+
+    Returns
+    -------
+    MaskedModel
+        He initialisation from torch's global generator: `torch.manual_seed` first for the same
+        weights again.
+
+    Raises
+    ------
+    CamwallError
+        For fewer than one class or channel, or a preprocessing for another size.
+    """
+    _at_least_one(classes=classes, channels=channels)
+    size, width = SMALL_SIZE, WIDTH
+    if preprocessing is None:
+        preprocessing = Preprocessing((0.0,) * channels, (1.0,) * channels, None, size)
+    if preprocessing.size != (size, size) or len(preprocessing.mean) != channels:
+        made = "×".join(map(str, (len(preprocessing.mean), *preprocessing.size)))
+        raise CamwallError(
+            f"the small VGG takes images of {channels}×{size}×{size}, the preprocessing makes "
+            f"{made}"
+        )
+    trunk: list[nn.Module] = []
+    widths = itertools.pairwise([channels, width, 2 * width, 2 * width])
+    for index, (before, after) in enumerate(widths):
+        trunk += [nn.MaxPool2d(2)] if index == 1 else []
+        trunk += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
+    model = _masked(
+        trunk,
+        UNITS,
+        2 * width,
+        classes,
+        preprocessing=preprocessing,
+        masked=masked,
+        made_by={"name": "small_vgg", "classes": classes, "channels": channels},
+    )
+    for layer in [*model.features, *model.head]:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    model.apply_wall()
+    return model
+
+
+def simple_cnn(
+    filters: int = 32,
+    kernel: int = 3,
+    image_size: int = 30,
+    visible_rows: int = 7,
+    tau: float = 0.1,
+    seed: int = 0,
+    *,
+    pool: int = 2,
+    classes: int = 1,
+) -> MaskedModel:
+    """The paper's simple CNN at initialisation, for square images of one channel.
+
+    One convolution, ReLU, max pooling, one dense layer, no bias anywhere. Maps are the activations
+    before the pooling; the pooling belongs to the head, so that the gradient at the maps is routed
+    through it.
+
+    Parameters
+    ----------
+    filters : int
+        V, of ``kernel`` × ``kernel`` pixels.
+    image_size : int
+        Rows and columns of the image.
+    visible_rows : int
+        Rows of pooled cells that the head reads; the rest of W is 0. The defaults hide the bottom
+        half of a 14 × 14 pooled map, as the paper's theorem does.
+    tau : float
+        Every parameter is N(0, τ²), independent.
+    seed : int
+    pool : int
+        Side and stride of the max pooling.
+    classes : int
+        Scores; the theorem speaks of one.
+
+    Returns
+    -------
+    MaskedModel
+        Images [N, 1, image_size, image_size] to scores [N, classes]; its ``setting`` has the sizes
+        in the words of :mod:`camwall.theory`.
+
+    Raises
+    ------
+    CamwallError
+        Sizes that leave no pooled cell, or no hidden row; a count that is none; τ <= 0.
+    """
+    _at_least_one(filters=filters, classes=classes)
+    if not tau > 0:
+        raise CamwallError(f"tau must be above 0, not {tau}")
+    setting = Setting(image_size, image_size, visible_rows, kernel, pool)
+    model = MaskedModel(
+        nn.Sequential(nn.Conv2d(1, filters, kernel, bias=False), nn.ReLU()),
+        nn.Sequential(
+            nn.MaxPool2d(pool), nn.Flatten(), nn.Linear(filters * setting.cells, classes, False)
+        ),
+        (filters, *setting.map_shape),
+        setting.visible_map_rows,
+        Preprocessing(mean=(0.0,), std=(1.0,), resize=None, crop=image_size),
+    )
+    model.setting = setting
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, tau, generator=generator)
+    model.apply_wall()
+    return model.eval()
+
+
+def enlarge(images: Tensor, size: int) -> Tensor:
+    """Small grey images [N, h, w] of uint8 as network inputs [N, 1, size, size] in [0, 1]."""
+    pixels = images[:, None].float() / 255
+    return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
+
+
+def fit_simple(
+    model: MaskedModel,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int = 15,
+    batch: int = 64,
+    rate: float = 3e-3,
+    seed: int = 0,
+) -> None:
+    """Train a simple CNN in place with Adam and cross-entropy; the wall holds after every step.
+
+    Parameters
+    ----------
+    images : tensor [N, 1, H, H]
+    labels : tensor [N] of class indices
+    """
+    if len(images) != len(labels):
+        raise CamwallError(f"{len(images)} images need {len(images)} labels, not {len(labels)}")
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    for _ in range(epochs):
+        for chosen in torch.randperm(len(images), generator=generator).split(batch):
+            loss = F.cross_entropy(model(images[chosen]), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            model.apply_wall()

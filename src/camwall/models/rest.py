@@ -1,0 +1,130 @@
+"""The rest of a network, from a layer's maps to the scores, run without the layers before it."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camwall.models.layer import Layer, each_tensor, same
+
+
+@dataclass(frozen=True)
+class Rest:
+    """How scores follow from maps.
+
+    Attributes
+    ----------
+    chain : torch.nn.Sequential or None
+        The layers from the maps to the scores, where they are a known chain.
+    carrier : tensor [1 or n, C, H', W'] or None
+        The cheapest image that brings a pass to the layer, where its output is replaced; None
+        where the images themselves must, since the scores read more of them than the layer's
+        output.
+    """
+
+    network: nn.Module
+    layer: Layer
+    chain: nn.Sequential | None = None
+    carrier: Tensor | None = None
+
+    def __str__(self) -> str:
+        if self.chain is not None:
+            return "run by itself"
+        if self.carrier is None:
+            return "run with the whole network, on the images, since more than the layer reaches it"
+        size = "×".join(map(str, self.carrier.shape[2:]))
+        return f"run with the whole network, on an image of {size}"
+
+    def __call__(self, maps: Tensor, output: Any, seen: Tensor) -> Tensor:
+        """Scores [n, classes].
+
+        Parameters
+        ----------
+        maps : tensor [n, V, h, w]
+            What the head reads.
+        output : any
+            The layer's own output, for what else it holds (class tokens).
+        seen : tensor [n, C, H, W]
+            The images of the pass that gave it.
+        """
+        if self.chain is not None:
+            return self.chain(maps)
+        carrier = seen if self.carrier is None else self.carrier.to(maps)
+        if self.carrier is not None and len(carrier) > 1:
+            carrier = carrier[:1].expand(len(maps), -1, -1, -1)
+        return self.layer.run(self.network, carrier, lambda _: self.layer.put(output, maps))
+
+
+def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
+    """The cheapest way from a layer to the scores that is right on two sets of maps.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode.
+    layer : Layer
+    images : tensor [2, C, H, W]
+        Two different inputs.
+    """
+    with torch.no_grad():
+        output = each_tensor(layer.output(network, images), torch.Tensor.clone)
+        own = layer.maps(output, (images.shape[2], images.shape[3])).clone()
+        trials = own, 0.5 * own.flip((0, 3))  # the second, of no image
+        wanted = [Rest(network, layer)(maps, output, images) for maps in trials]
+
+        def holds(rest: Rest) -> bool:
+            try:
+                found = [rest(maps, output, images) for maps in trials]
+                return all(same(f, w) for f, w in zip(found, wanted, strict=True))
+            except Exception:  # a network is anybody's code; this way is not one
+                return False
+
+        for rest in _ways(network, layer, images):
+            if holds(rest):
+                return rest
+    return Rest(network, layer)
+
+
+def _ways(network: nn.Module, layer: Layer, images: Tensor) -> Iterator[Rest]:
+    """From the cheapest to the dearest."""
+    after = _leaves_after(network, layer, images)
+    if any(isinstance(module, nn.Linear) for module in after):
+        at = next(i for i, module in enumerate(after) if isinstance(module, nn.Linear))
+        for pooled in ([], [nn.AdaptiveAvgPool2d(1)]):
+            flat = [] if any(type(m) is nn.Flatten for m in after) else [nn.Flatten()]
+            yield Rest(network, layer, nn.Sequential(*pooled, *after[:at], *flat, *after[at:]))
+    height, width = images.shape[2:]
+    for count in (1, 2):  # one image for any number of maps, or one for each
+        for part in (8, 4, 2, 1):
+            small = images[1:, :, : -(-height // part), : -(-width // part)]
+            yield Rest(network, layer, carrier=small.repeat(count, 1, 1, 1).clone())
+
+
+def _leaves_after(network: nn.Module, layer: Layer, images: Tensor) -> list[nn.Module]:
+    """The modules without children that are called after the layer's output."""
+    after: list[nn.Module] | None = None
+    handles = []
+
+    def start(output: Any) -> None:
+        nonlocal after
+        after = []
+
+    def called(module: nn.Module, inputs: Any, output: Any) -> None:
+        if after is not None:
+            after.append(module)
+
+    for module in network.modules():
+        if not list(module.children()):
+            handles.append(module.register_forward_hook(called))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            layer.run(network, images[:1], start)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # The layer's own hook of `called` stands before that of `start`, which empties the list.
+    return after or []
