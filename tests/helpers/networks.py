@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from camwall.models import MaskedModel, Preprocessing, Split, WalledModel, build_wall
+from camwall.models import MaskedModel, Preprocessing, WalledModel, build_wall
 from camwall.models.build import Construction
 
 SIZE, CLASSES = 32, 6
@@ -52,7 +52,7 @@ def vgg_like(seed: int = 0, *, masked: bool = True) -> MaskedModel:
     again = relu, nn.Dropout()
     head = nn.Sequential(nn.Flatten(), dense[0], *again, dense[1], *again, dense[2])
     randomise(nn.ModuleList([features, head]), seed)
-    return MaskedModel(features, head, (10, 8, 8), SIZE, 3, PLAIN, masked=masked).eval()
+    return MaskedModel(features, head, (10, 8, 8), 3, PLAIN, masked=masked).eval()
 
 
 class Residual(nn.Module):
@@ -72,7 +72,7 @@ class Residual(nn.Module):
         return (maps + self.inner(maps)).relu_()
 
 
-def resnet_parts(seed: int = 0) -> Split:
+def resnet_network(seed: int = 0) -> nn.Sequential:
     """Residual blocks to 12 maps of 8×8, average pooling and one dense layer."""
     features = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
@@ -86,15 +86,19 @@ def resnet_parts(seed: int = 0) -> Split:
     )
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES))
     randomise(nn.ModuleList([features, head]), seed)
-    return Split(features, head, PLAIN)
+    return nn.Sequential(features, head).eval()
+
+
+#: A wall at the last of the maps.
+wall = partial(build_wall, layer="0", preprocessing=PLAIN)
 
 
 def resnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
-    """The network of `resnet_parts` behind a wall at row 20."""
-    return build_wall(resnet_parts(seed), 20, construction=construction)
+    """The network of `resnet_network` behind a wall at row 20."""
+    return wall(resnet_network(seed), 20, construction=construction)
 
 
-def efficientnet_parts(seed: int = 0) -> Split:
+def efficientnet_network(seed: int = 0) -> nn.Sequential:
     """Depthwise convolutions and ReLU6 to 20 maps of 4×4, more of them than positions."""
 
     def depthwise(channels: int, out: int, stride: int) -> list[nn.Module]:
@@ -120,12 +124,12 @@ def efficientnet_parts(seed: int = 0) -> Split:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(20, CLASSES)
     )
     randomise(nn.ModuleList([features, head]), seed)
-    return Split(features, head, PLAIN)
+    return nn.Sequential(features, head).eval()
 
 
 def efficientnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
-    """The network of `efficientnet_parts` behind a wall at row 16."""
-    return build_wall(efficientnet_parts(seed), 16, construction=construction)
+    """The network of `efficientnet_network` behind a wall at row 16."""
+    return wall(efficientnet_network(seed), 16, construction=construction)
 
 
 NETWORKS: dict[str, Callable[[int], WalledModel]] = {

@@ -133,7 +133,7 @@ def test_normalisation_is_folded_in_a_masked_stack() -> None:
     head = nn.Sequential(nn.Flatten(), nn.Linear(6 * 8 * 8, 5))
     features = nn.Sequential(*stack)
     randomise(nn.ModuleList([features, head]), 0)
-    model = MaskedModel(features, head, (6, 8, 8), 32, 3, PLAIN, masked=True).double().eval()
+    model = MaskedModel(features, head, (6, 8, 8), 3, PLAIN, masked=True).double().eval()
     fast = fast_copy(model.trunk)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     assert isinstance(model.trunk[1], nn.BatchNorm2d), "the model keeps its own"
@@ -212,7 +212,7 @@ def strange(name: str) -> WalledModel:
     features = nn.Sequential(conv, nn.ReLU(), inner, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
     head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 8, CLASSES))
     randomise(nn.ModuleList([features, head]), 3)
-    return MaskedModel(features, head, (8, 8, 8), SIZE, 3, PLAIN, masked=True).eval()
+    return MaskedModel(features, head, (8, 8, 8), 3, PLAIN, masked=True).eval()
 
 
 def test_a_stack_of_its_own_has_no_known_receptive_fields() -> None:

@@ -26,7 +26,7 @@ def network() -> MaskedModel:
         head[1].weight.copy_(torch.stack([WEIGHTS.flatten(), torch.zeros(8)]))
         head[1].bias.copy_(torch.tensor([8.0, 0.0]))
     preprocessing = Preprocessing((0.0,), (1.0,), None, 2)
-    return MaskedModel(features, head, (2, 2, 2), 2, 1, preprocessing, masked=True).double().eval()
+    return MaskedModel(features, head, (2, 2, 2), 1, preprocessing, masked=True).double().eval()
 
 
 # The score is 2·1 + 1·0 + 1·0 − 3·2 + 8 = 4.

@@ -289,7 +289,7 @@ def test_heads_that_cannot_be_masked() -> None:
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 2)), "takes 7 values, the maps"),
     ):
         with pytest.raises(CamwallError, match=match):
-            MaskedModel(features, head, (4, 8, 8), 8, 3, PLAIN, masked=True)
+            MaskedModel(features, head, (4, 8, 8), 3, PLAIN, masked=True)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 31, 32), (1, 3, 32, 33)])

@@ -39,7 +39,7 @@ def wide_model(masked: bool) -> MaskedModel:
     layers += [nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(inplace=True)]
     head = nn.Sequential(nn.Flatten(), nn.Linear(128 * 14 * 14, 5), nn.ReLU(), nn.Linear(5, 3))
     shape, preprocessing = (128, 14, 14), Preprocessing((0.0,), (1.0,), None, 28)
-    return MaskedModel(nn.Sequential(*layers), head, shape, 28, 5, preprocessing, masked=masked)
+    return MaskedModel(nn.Sequential(*layers), head, shape, 5, preprocessing, masked=masked)
 
 
 @pytest.mark.parametrize("wide", [True, False])

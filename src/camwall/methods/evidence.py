@@ -259,5 +259,6 @@ class Evidence:
                 self._at,
                 create_graph=self.differentiable,
                 retain_graph=True,
+                materialize_grads=True,
             )
         return gradients

@@ -1,6 +1,5 @@
 """A wall without training, around any network, at any of its layers."""
 
-import copy
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -14,7 +13,7 @@ from camwall.models.layer import Layer, find_layer, scores_of
 from camwall.models.library import preparation
 from camwall.models.paint import FILLS, fill
 from camwall.models.preprocessing import Preprocessing
-from camwall.models.rest import Rest, find_rest
+from camwall.models.rest import Rest, find_rest, with_shared_parameters
 from camwall.models.walled import Through, WalledModel, artificial
 from camwall.wall import Wall
 
@@ -43,9 +42,8 @@ class WholeModel(WalledModel):
     ) -> None:
         super().__init__(layer, wall, visible_cells, preprocessing)
         self.paint = paint
-        shared = {id(parameter): parameter for parameter in network.parameters()}
         try:
-            twin = copy.deepcopy(network, shared)
+            twin = with_shared_parameters(network)
         except (RuntimeError, TypeError, AttributeError) as error:
             raise CamwallError(
                 f"a {type(network).__name__} cannot be copied ({_line(error)}): give a network "

@@ -231,8 +231,19 @@ def find_layer(network: nn.Module, images: Tensor, wanted: str | nn.Module | Non
     with torch.set_grad_enabled(name is None):
         # A clone that wants a gradient: each layer's output has one, also where weights are frozen.
         candidates, scores = _candidates(network, images.clone().requires_grad_(name is None))
+    if torch.equal(scores[0], scores[1]):
+        raise CamwallError(
+            f"the {kind} gives the same scores for two different images: load its weights first"
+        )
     if name is not None:
-        for layer, _ in candidates:
+        for layer, output in candidates:
+            if layer.name == name and same(
+                _with_maps_of_others(network, layer, images, output), scores, scores.flip(0)
+            ):
+                raise CamwallError(
+                    f"the scores of the {kind} do not read the maps of its layer {name}: name one "
+                    "before it"
+                )
             if layer.name == name:
                 return layer
         Layer(name).run(network, images, lambda output: output)  # says so if it is not reached
@@ -279,16 +290,24 @@ def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
 def _carries_all(
     network: nn.Module, layer: Layer, images: Tensor, output: Any, scores: Tensor
 ) -> bool:
-    """Whether the output of other images gives their scores: nothing passes the layer by."""
-    swapped = each_tensor(output, lambda values: values.detach().flip(0))
+    """Whether the maps of other images give their scores: nothing passes them by."""
+    found = _with_maps_of_others(network, layer, images, output)
+    return same(found, scores.flip(0), scores)
+
+
+def _with_maps_of_others(network: nn.Module, layer: Layer, images: Tensor, output: Any) -> Tensor:
+    """The scores if each image had the next one's maps, and the tokens before them."""
+    values = next(tensors(output))
+    swapped = _replaced(output, values, values.detach().flip(0))
     with torch.no_grad():
-        return same(layer.run(network, images, lambda _: swapped), scores.flip(0))
+        return layer.run(network, images, lambda _: swapped)
 
 
-def same(scores: Tensor, wanted: Tensor) -> bool:
-    """Whether scores are equal up to rounding, of another kernel say."""
-    apart = (scores - wanted).detach().abs().max()
-    return bool(apart <= 1e-5 * wanted.detach().abs().max())
+def same(scores: Tensor, wanted: Tensor, other: Tensor) -> bool:
+    """Whether scores are the wanted ones up to rounding, rather than those of another input."""
+    apart, far = ((each - wanted).detach().abs().max() for each in (scores, other))
+    rounding = 8 * torch.finfo(wanted.dtype).eps * wanted.detach().abs().max()
+    return bool(apart <= 1e-4 * far + rounding)
 
 
 def each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -1,5 +1,6 @@
 """The rest of a network, from a layer's maps to the scores, run without the layers before it."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,12 +51,18 @@ class Rest:
         seen : tensor [n, C, H, W]
             The images of the pass that gave it.
         """
+        maps = maps.clone()  # what comes next may work in place
         if self.chain is not None:
             return self.chain(maps)
         carrier = seen if self.carrier is None else self.carrier.to(maps)
         if self.carrier is not None and len(carrier) > 1:
             carrier = carrier[:1].expand(len(maps), -1, -1, -1)
         return self.layer.run(self.network, carrier, lambda _: self.layer.put(output, maps))
+
+
+def with_shared_parameters(network: nn.Module) -> nn.Module:
+    """A copy with the network's own parameters, and modules and buffers of its own."""
+    return copy.deepcopy(network, {id(each): each for each in network.parameters()})
 
 
 def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
@@ -78,7 +85,7 @@ def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
         def holds(rest: Rest) -> bool:
             try:
                 found = [rest(maps, output, images) for maps in trials]
-                return all(same(f, w) for f, w in zip(found, wanted, strict=True))
+                return all(map(same, found, wanted, reversed(wanted)))
             except Exception:  # a network is anybody's code; this way is not one
                 return False
 
@@ -91,16 +98,19 @@ def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
 def _ways(network: nn.Module, layer: Layer, images: Tensor) -> Iterator[Rest]:
     """From the cheapest to the dearest."""
     after = _leaves_after(network, layer, images)
-    if any(isinstance(module, nn.Linear) for module in after):
-        at = next(i for i, module in enumerate(after) if isinstance(module, nn.Linear))
-        for pooled in ([], [nn.AdaptiveAvgPool2d(1)]):
-            flat = [] if any(type(m) is nn.Flatten for m in after) else [nn.Flatten()]
-            yield Rest(network, layer, nn.Sequential(*pooled, *after[:at], *flat, *after[at:]))
+    dense = [isinstance(module, nn.Linear) for module in after]
+    at = dense.index(True) if any(dense) else len(after)
+    flat = [] if any(type(module) is nn.Flatten for module in after) else [nn.Flatten()]
+    mean = nn.AdaptiveAvgPool2d(1)  # heads that call functions, not modules
+    for pooled in ([], [mean], [nn.ReLU(), mean]):
+        yield Rest(network, layer, nn.Sequential(*pooled, *after[:at], *flat, *after[at:]))
     height, width = images.shape[2:]
     for count in (1, 2):  # one image for any number of maps, or one for each
         for part in (8, 4, 2, 1):
             small = images[1:, :, : -(-height // part), : -(-width // part)]
-            yield Rest(network, layer, carrier=small.repeat(count, 1, 1, 1).clone())
+            # A copy of its own: some networks note the size of the images that they have seen.
+            own = with_shared_parameters(network)
+            yield Rest(own, layer, carrier=small.repeat(count, 1, 1, 1).clone())
 
 
 def _leaves_after(network: nn.Module, layer: Layer, images: Tensor) -> list[nn.Module]:
