@@ -259,6 +259,98 @@ def write_csv(path: str | Path, frame: pd.DataFrame, index: bool = False) -> Pat
     return write_atomic(path, lambda file: frame.to_csv(file, index=index, lineterminator="\n"))
 
 
+def _differences(known: Any, wanted: Mapping[str, Any], name: str = "") -> Iterator[str]:
+    """What ``known`` says otherwise than ``wanted``, by the names within; long values unsaid."""
+    for key, value in wanted.items():
+        before = known.get(key) if isinstance(known, Mapping) else None
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            yield from _differences(before, value, f"{name}{key}.")
+        elif before != value:
+            said = f"{json.dumps(before)}, not {json.dumps(value)}"
+            yield f"{name}{key} {'differs' if len(said) > 60 else f'is {said}'}"
+
+
+def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
+    """Refuse the folder of another run.
+
+    Parameters
+    ----------
+    folder
+        For the message.
+    known
+        What the folder says of its run; what is not asked for in ``identity`` is let be.
+    identity
+        All that determines the results of this run, JSON-ready; may be nested.
+
+    Raises
+    ------
+    CamwallError
+        With each name that differs, and both values where they are short.
+    """
+    wanted = json.loads(json.dumps(identity, default=_plain))  # so that a tuple equals its list
+    if others := list(_differences(known, wanted)):
+        raise CamwallError(
+            f"{folder} holds another run (its {'; its '.join(others)}): give this run a folder of "
+            "its own, or delete that one"
+        )
+
+
+def claim(
+    folder: str | Path,
+    identity: Mapping[str, Any],
+    *,
+    file: str = "run.json",
+    **more: Any,
+) -> Path:
+    """Make a new or empty folder this run's, or make sure that it is this run's already.
+
+    Call it before anything is written there. What a killed write or the system left (files whose
+    names begin with a dot) does not count.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    identity
+        All that determines the results of the run, JSON-ready; may be nested.
+    file
+        Its name in the folder: it is written for a new run, compared for a known one.
+    **more
+        What is written beside the identity, and not compared.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    CamwallError
+        A folder of another run (see `refuse_other`) or with other files; one that cannot be read or
+        written.
+    """
+    folder = Path(folder)
+    try:
+        known = json.loads((folder / file).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if folder.exists() and (
+            not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())
+        ):
+            raise CamwallError(
+                f"{folder} holds other files and no {file} that says whose: give a new or an empty "
+                "folder"
+            ) from None
+        with writing(folder / file):
+            write_json(folder / file, {**identity, **more})
+    except (OSError, ValueError):
+        raise CamwallError(
+            f"{folder / file} cannot be read: give this run a folder of its own"
+        ) from None
+    else:
+        refuse_other(folder, known, identity)
+    return folder
+
+
 def papermill_command(notebook: str, parameters: Mapping[str, Any]) -> str:
     """The command that runs ``notebook`` with these parameters; what is empty keeps its default."""
     given = {name: value for name, value in parameters.items() if value not in (None, "", [], {})}

@@ -123,3 +123,33 @@ def test_the_recorded_command_gives_the_same_parameters(tmp_path):
     pairs = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
     assert given == {"filters": [8, 512]}
     assert pairs == {"tau": "0.1", "out": "a b", "seed": "3"}
+
+
+def test_a_folder_is_one_runs_own(tmp_path):
+    """The same run comes back to it, also where tuples became lists; another is told what differs;
+    what lies there and is nobody's run is left alone."""
+    identity = {"seed": 3, "recipe": {"lr": 0.1, "size": (2, 3)}, "digest": "a" * 64}
+    folder = runs.claim(tmp_path / "new", identity, file="mine.json", date="today")
+    assert json.loads((folder / "mine.json").read_text())["date"] == "today"
+    assert runs.claim(folder, identity, file="mine.json", date="tomorrow") == folder
+    assert json.loads((folder / "mine.json").read_text())["date"] == "today"
+    changed = {"seed": 4, "recipe": {"lr": 0.2, "size": [2, 3]}, "digest": "b" * 64}
+    said = (
+        r"another run \(its seed is 3, not 4; its recipe.lr is 0.1, not 0.2; its digest differs\)"
+    )
+    with pytest.raises(CamwallError, match=said):
+        runs.claim(folder, changed, file="mine.json")
+    with pytest.raises(CamwallError, match=r"holds other files and no run.json that says whose"):
+        runs.claim(folder, identity)
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / ".unfinished.run.x.json").write_text("cut off by a kill")
+    runs.claim(tmp_path / "made", identity)
+    for content in ("{", "3"):
+        (tmp_path / "made" / "run.json").write_text(content)
+        with pytest.raises(CamwallError, match=r"run.json cannot be read|another run"):
+            runs.claim(tmp_path / "made", identity)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CamwallError, match="file holds other files"):
+        runs.claim(tmp_path / "file", identity)
+    with pytest.raises(CamwallError, match="cannot write .*deep"):
+        runs.claim(tmp_path / "file" / "deep", identity)
