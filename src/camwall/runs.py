@@ -267,7 +267,7 @@ def _differences(known: Any, wanted: Mapping[str, Any], name: str = "") -> Itera
             yield from _differences(before, value, f"{name}{key}.")
         elif before != value:
             said = f"{json.dumps(before)}, not {json.dumps(value)}"
-            yield f"{name}{key} {'differs' if len(said) > 60 else f'is {said}'}"
+            yield f"another {name}{key}" if len(said) > 60 else f"{name}{key} {said}"
 
 
 def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
@@ -290,7 +290,7 @@ def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
     wanted = json.loads(json.dumps(identity, default=_plain))  # so that a tuple equals its list
     if others := list(_differences(known, wanted)):
         raise CamwallError(
-            f"{folder} holds another run (its {'; its '.join(others)}): give this run a folder of "
+            f"{folder} holds another run ({'; '.join(others)}): give this run a folder of "
             "its own, or delete that one"
         )
 

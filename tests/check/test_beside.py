@@ -11,7 +11,7 @@ from camwall.check.beside import between, paired, part, printed, side_by_side
 
 def report(leaks: dict[str, float], method: str = "GradCAM") -> Report:
     """A report on images ``group-kind``."""
-    cells = pd.DataFrame(
+    records = pd.DataFrame(
         {
             "image": list(leaks),
             "method": method,
@@ -22,7 +22,7 @@ def report(leaks: dict[str, float], method: str = "GradCAM") -> Report:
             "group": [image.split("-")[0] for image in leaks],
         }
     )
-    return Report(cells, Wall.rows(8, 8, 4), (method,), 0.7, {})
+    return Report(records, Wall.rows(8, 8, 4), (method,), 0.7, {})
 
 
 LEAKS = {"a-same": 0.5, "a-none": 0.1, "b-same": 0.3, "b-none": 0.1, "c-same": 0.9}

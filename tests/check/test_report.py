@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import sys
 import warnings
 
 import numpy as np
@@ -42,7 +41,7 @@ def images():
 def test_std_is_unbiased_and_interval_holds_the_mean(model, images):
     """Standard deviation over n − 1, as the paper; the bootstrap interval contains the mean."""
     report = quiet(model, images, [brightness])
-    leaks = report.cells["leak"].to_numpy()
+    leaks = report.records["leak"].to_numpy()
     row = report.table.loc["brightness"]
     assert row["std"] == pytest.approx(np.sqrt(((leaks - leaks.mean()) ** 2).sum() / 4))
     assert row["low"] <= row["mean"] <= row["high"]
@@ -92,7 +91,7 @@ def test_accuracy_ranks_the_labels(model, images):
     assert quiet(model, images, [flat], labels=best).accuracy == {"top1": 1.0, "top5": 1.0}
     report = quiet(model, images, [flat], labels=worst)
     assert report.accuracy == {"top1": 0.0, "top5": 1.0}
-    assert (report.cells["rank"] == 3).all()
+    assert (report.records["rank"] == 3).all()
     with pytest.raises(CamwallError, match="no labels"):
         _ = quiet(model, images, [flat]).accuracy
 
@@ -124,7 +123,7 @@ def test_comparison_with_the_paper():
 
 def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
     """Halves put together at row 12 do not meet at a wall at row 8: said, and measured."""
-    module = sys.modules["camwall.commands.evaluate"]
+    module = importlib.import_module("camwall.commands.evaluate")
     monkeypatch.setattr(module, "named_model", lambda *_, **__: small_model())
     for row in (ROW, 12):
         pictures = [(Image.new("RGB", (SIZE, SIZE), "green"), {"row": row})]
@@ -198,7 +197,7 @@ def test_a_study_of_several_choices(stacks, tmp_path, monkeypatch):
     shown = pd.read_csv(out / "stacks.csv")
     assert shown["group"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     again = {name: report.table for name, report in module.load_sweep(out).items()}
-    module.sweep("few", stacks, out, slow=7)  # from the cells that are there
+    module.sweep("few", stacks, out, slow=7)  # from the records that are there
     for name, report in module.load_sweep(out).items():
         pd.testing.assert_frame_equal(report.table, again[name])
 

@@ -1,5 +1,7 @@
 """A check that is cut off, taken up again, refused a folder, or shared out over processes."""
 
+import json
+import math
 import os
 import shutil
 import signal
@@ -18,7 +20,7 @@ from PIL import Image
 
 from camwall.check import check
 from camwall.check import images as source
-from camwall.check.store import SEGMENT, CellStore
+from camwall.check.store import RecordStore
 from camwall.commands.cli import main
 from camwall.errors import CamwallError
 from tests.helpers.checks import (
@@ -49,6 +51,12 @@ def folder(tmp_path):
     return image_files(tmp_path)
 
 
+def kept(folder: Path) -> list[dict]:
+    """The records of a run of one process."""
+    lines = (folder / "records-0000.jsonl").read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
 def test_resumes_after_a_failure(model, images, tmp_path):
     """A run that stops in its third image computes only what is missing when it goes on."""
     calls = []
@@ -60,13 +68,12 @@ def test_resumes_after_a_failure(model, images, tmp_path):
         return torch.ones(len(images), SIZE, SIZE)
 
     def run():
-        # Without repaints: one call for each cell.
+        # Without repaints: one call for each record.
         return quiet(model, images, ["GradCAM", fails_once], metrics=["leak"], run=tmp_path)
 
     with pytest.raises(RuntimeError, match="plug"):
         run()
-    cells = pd.read_parquet(next(tmp_path.glob("cells-*.parquet")))
-    assert len(cells) == 5  # two images whole, and GradCAM of the third
+    assert len(kept(tmp_path)) == 5  # two images whole, and GradCAM of the third
     report = run()
     assert len(calls) == 3 + 3
     whole = quiet(model, images, ["GradCAM", flat], metrics=["leak"])
@@ -76,7 +83,7 @@ def test_resumes_after_a_failure(model, images, tmp_path):
 
 
 def test_resumes_with_the_same_responses(model, images, tmp_path):
-    """Cut off among the repaints of its third image, a run ends with the cells of a whole one."""
+    """Cut off among the repaints of its third image, a run ends with the records of a whole one."""
     methods, calls = ["GradCAM", "HiResCAM"], []
 
     def fragile(model, images, target):
@@ -87,11 +94,11 @@ def test_resumes_with_the_same_responses(model, images, tmp_path):
 
     with pytest.raises(RuntimeError, match="plug"):
         quiet(model, images, [*methods, fragile], run=tmp_path)
-    assert len(pd.read_parquet(next(tmp_path.glob("cells-*.parquet")))) == 2 * 3 + 2
+    assert len(kept(tmp_path)) == 2 * 3 + 2
     calls.append(1)
-    cut = quiet(model, images, [*methods, fragile], run=tmp_path).cells
+    cut = quiet(model, images, [*methods, fragile], run=tmp_path).records
     assert len(calls) == 2 * 6 + 4 + 1 + 3 * 6
-    whole = quiet(model, images, [*methods, fragile]).cells
+    whole = quiet(model, images, [*methods, fragile]).records
     assert (whole.set_index("method").loc[["GradCAM", "fragile"], "response"] > 0).all()
     pd.testing.assert_frame_equal(cut.drop(columns="seconds"), whole.drop(columns="seconds"))
 
@@ -112,8 +119,8 @@ print(report.table.to_csv())
 """
 
 
-def test_sigkill_loses_at_most_one_cell(tmp_path):
-    """Killed at some moment, a run keeps whole cells in order, and ends as one never killed."""
+def test_sigkill_loses_at_most_one_record(tmp_path):
+    """Killed at some moment, a run keeps whole records in order, and ends as one never killed."""
     script = tmp_path / "killed.py"
     script.write_text(_KILLED, encoding="utf-8")
     here = str(Path(__file__).parents[2])
@@ -127,15 +134,15 @@ def test_sigkill_loses_at_most_one_cell(tmp_path):
     assert killed.stdout is not None
     killed.stdout.readline()
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "a").glob("cells-*")) and time.monotonic() < deadline:
+    while not list((tmp_path / "a").glob("records-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.4)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    kept = pd.read_parquet(next((tmp_path / "a").glob("cells-*.parquet")))
+    found = kept(tmp_path / "a")
     order = [(str(i), name) for i in range(60) for name in ("GradCAM++", "slow")]
-    assert list(zip(kept["image"], kept["method"], strict=True)) == order[: len(kept)]
-    assert 0 < len(kept) < 120
+    assert [(record["image"], record["method"]) for record in found] == order[: len(found)]
+    assert 0 < len(found) < 120
     tables = []
     for run in ("a", "b"):
         out, _ = start(tmp_path / run).communicate(timeout=120)
@@ -143,66 +150,92 @@ def test_sigkill_loses_at_most_one_cell(tmp_path):
     assert tables[0] == tables[1]
 
 
-def test_segments_are_closed_and_read_back(tmp_path):
-    """More cells than a file holds go into several, and all come back."""
-    store = CellStore(tmp_path, {"model": "m"}, 0)
-    for i in range(SEGMENT + 3):
-        store.add([{"image": str(i), "method": "x", "leak": i / 7}])
-    assert len(list(tmp_path.glob("cells-*.parquet"))) == 2
-    (tmp_path / ".unfinished.cells-0000-00001.x.parquet").write_bytes(b"PAR1, cut off by a kill")
+def test_records_come_back_to_the_last_bit(tmp_path):
+    """Floats, NaN and infinity among them; one process of a number at a time."""
+    store = RecordStore(tmp_path, {"model": "m"}, 0)
+    values = [0.1 + 0.2, 1e-320, 5.0, math.inf, -0.0, 2 / 3]
+    for number, value in enumerate(values):
+        store.add([{"image": str(number), "method": "é", "leak": value, "response": math.nan}])
     with pytest.raises(CamwallError, match=r"another process number 0 is at work.*--multi_gpu"):
-        CellStore(tmp_path, {"model": "m"}, 0)
-    CellStore(tmp_path, {"model": "m"}, 1).close()
+        RecordStore(tmp_path, {"model": "m"}, 0)
+    RecordStore(tmp_path, {"model": "m"}, 1).close()
     store.close()
-    again = CellStore(tmp_path, {"model": "m"}, 0)
+    again = RecordStore(tmp_path, {"model": "m"}, 0)
     again.close()
-    assert len(list(tmp_path.iterdir())) == 3  # with run.json
-    assert len(again.done()) == SEGMENT + 3
-    assert again.found == store.added
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"run.json", "records-0000.jsonl", "records-0001.jsonl"}
+    assert [record["leak"].hex() for record in again.found] == [value.hex() for value in values]
+    assert all(math.isnan(record["response"]) for record in again.found)
+    assert repr(again.found) == repr(store.added)
+
+
+def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path):
+    """Wherever it was cut, the lines before it stand, and the next one is whole again."""
+    first, second = ({"image": name, "method": "x", "leak": 0.25} for name in "ab")
+    store = RecordStore(tmp_path, {}, 0)
+    store.add([first, second])
+    store.close()
+    file = tmp_path / "records-0000.jsonl"
+    whole = file.read_bytes()
+    start = whole.index(b"\n") + 1
+    for cut in (start + 1, start + 9, len(whole) - 1):
+        file.write_bytes(whole[:cut])
+        RecordStore(tmp_path, {}, 1).close()  # another process leaves the file as it is
+        assert len(file.read_bytes()) == cut
+        store = RecordStore(tmp_path, {}, 0)
+        assert store.found == [first]
+        store.add([second])
+        store.close()
+        assert file.read_bytes() == whole
 
 
 def test_damaged_files_of_a_run_cost_one_line(model, images, tmp_path):
     """And what is to be done; a folder that cannot be made, too."""
     quiet(model, images, [flat], run=tmp_path / "run")
-    (cells,) = (tmp_path / "run").glob("cells-*.parquet")
-    whole = cells.read_bytes()
-    cells.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CamwallError, match=r"cells-0000-00000.parquet cannot be read: delete it"):
-        quiet(model, images, [flat], run=tmp_path / "run")
-    cells.unlink()  # pytest keeps the exception, as a notebook does: the folder is free again
+    (file,) = (tmp_path / "run").glob("records-*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    for damage in (lines[2][:20] + b"\n", b"3\n", b"{}\n", b"\xff\n"):
+        file.write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
+        with pytest.raises(CamwallError, match=r"line 3 of .*records-0000.jsonl is damaged: del"):
+            quiet(model, images, [flat], run=tmp_path / "run")
+    # pytest keeps the exception, as a notebook does: the folder is free again
+    file.write_bytes(b"".join([*lines[:2], *lines[3:]]))
     quiet(model, images, [flat], run=tmp_path / "run")
+    assert sorted(map(_without_seconds, kept(tmp_path / "run"))) == sorted(
+        _without_seconds(json.loads(line)) for line in lines
+    )
     assert not list((tmp_path / "run").glob(".process*"))
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(CamwallError, match=r"run.json cannot be read: give this run a folder"):
         quiet(model, images, [flat], run=tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(CamwallError, match=r"cannot write .*file"):
-        quiet(model, images, [flat], run=tmp_path / "file" / "cells")
+        quiet(model, images, [flat], run=tmp_path / "file" / "records")
+
+
+def _without_seconds(record: dict) -> str:
+    return str({name: value for name, value in record.items() if name != "seconds"})
 
 
 def test_refuses_the_folder_of_another_run(model, images, tmp_path):
-    """Cells of other weights or other images are not mixed into a table."""
+    """Records of other weights or other images are not mixed into a table."""
     quiet(model, images, [flat], run=tmp_path)
-    with pytest.raises(CamwallError, match=r"another run \(its images differ\)"):
-        quiet(model, images + 1, [flat], run=tmp_path)
-    with pytest.raises(CamwallError, match=r"another run \(its repaints differ\)"):
-        quiet(model, images, [flat], run=tmp_path, repaints=["grey", "noise"])
-    with pytest.raises(CamwallError, match=r"another run \(its metrics, repaints differ\)"):
-        quiet(model, images, [flat], run=tmp_path, metrics=["leak"])
-    with pytest.raises(CamwallError, match=r"another run \(its wall differ\)"):
-        quiet(walled(ROW + 4), images, [flat], run=tmp_path)
-    with pytest.raises(CamwallError, match=r"another run \(its ground differ\)"):
-        quiet(walled(ROW, "apart"), images, [flat], run=tmp_path)
-    with pytest.raises(CamwallError, match=r"another run \(its labels differ\)"):
-        quiet(model, images, [flat], run=tmp_path, labels=[1] * 5)
-    other = small_model()
-    other.preprocessing = replace(model.preprocessing, std=(0.25,) * 3)
-    with pytest.raises(CamwallError, match=r"another run \(its preprocessing differ\)"):
-        quiet(other, images, [flat], run=tmp_path)
+    restyled, scaled = small_model(), small_model()
+    restyled.preprocessing = replace(model.preprocessing, std=(0.25,) * 3)
     with torch.no_grad():
-        next(model.parameters()).mul_(2)
-    with pytest.raises(CamwallError, match=r"another run \(its model differ"):
-        quiet(model, images, [flat], run=tmp_path)
+        next(scaled.parameters()).mul_(2)
+    for said, other, batch, changes in (
+        (r"another images", model, images + 1, {}),
+        (r"repaints .*, not ..grey", model, images, {"repaints": ["grey", "noise"]}),
+        (r"metrics .*; repaints .*, not \[\]", model, images, {"metrics": ["leak"]}),
+        (r"wall.hidden \[\[8, .*, not \[\[12, 0, 16, 16\]\]", walled(ROW + 4), images, {}),
+        (r"another ground", walled(ROW, "apart"), images, {}),
+        (r"labels null, not \[1, 1, 1, 1, 1\]", model, images, {"labels": [1] * 5}),
+        (r"another preprocessing", restyled, images, {}),
+        (r"another model", scaled, images, {}),
+    ):
+        with pytest.raises(CamwallError, match=rf"another run \({said}"):
+            quiet(other, batch, [flat], run=tmp_path, **changes)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +255,7 @@ def test_bad_requests_leave_no_run_behind(model, images, tmp_path, arguments, me
 
 
 def test_a_corrupt_image_can_be_replaced(model, folder, tmp_path):
-    """It is named before the first cell is written, so that the mended set is the run's own."""
+    """It is named before the first record is written, so that the mended set is the run's own."""
     paths = sorted(folder.iterdir())
     whole = paths[-1].read_bytes()
     paths[-1].write_bytes(whole[: len(whole) // 2])
@@ -230,7 +263,7 @@ def test_a_corrupt_image_can_be_replaced(model, folder, tmp_path):
         check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
     paths[-1].write_bytes(whole)
     report = check(model, paths, ["GradCAM"], run=tmp_path / "run", progress=False)
-    assert len(report.cells) == len(paths)
+    assert len(report.records) == len(paths)
 
 
 @pytest.fixture(scope="module")
@@ -291,8 +324,8 @@ def test_two_processes_give_the_table_of_one(photographs, tmp_path):
     two = _evaluate(photographs, tmp_path / "two", [*launch, "--num_processes", "2", "-m"])
     one = _evaluate(photographs, tmp_path / "one", [sys.executable, "-m"])
     assert two == one
-    files = {file.name[:10] for file in (tmp_path / "two" / "cells").glob("cells-*.parquet")}
-    assert files == {"cells-0000", "cells-0001"}
+    files = {file.name for file in (tmp_path / "two" / "records").glob("records-*")}
+    assert files == {"records-0000.jsonl", "records-0001.jsonl"}
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def test_cells_equal_explain_and_leak(model, images):
     report = quiet(model, images)
     for name in default_methods():
         maps = torch.cat([camwall.explain(model, image[None], name) for image in images])
-        cells = report.cells[report.cells["method"] == name]
+        records = report.records[report.records["method"] == name]
         for column, without in (("leak", None), ("leak_clear", model.visible_cells)):
             expected = camwall.leak(maps, model.wall, clear_of=without)
-            torch.testing.assert_close(torch.tensor(cells[column].to_numpy()), expected)
+            torch.testing.assert_close(torch.tensor(records[column].to_numpy()), expected)
 
 
 def test_batches_and_files_change_nothing(model, folder):
@@ -86,7 +86,7 @@ def test_batches_and_files_change_nothing(model, folder):
     one = quiet(model, paths, methods)
     many = quiet(model, model.preprocessing.load(paths), methods, batch=3)
     np.testing.assert_allclose(one.table["mean"], many.table["mean"], rtol=1e-5)
-    assert one.cells["image"].tolist()[0] == "0.png"
+    assert one.records["image"].tolist()[0] == "0.png"
 
 
 def test_a_method_of_ones_own_spoils_nothing_for_the_next(model, images):
@@ -110,7 +110,7 @@ def test_a_method_of_ones_own_spoils_nothing_for_the_next(model, images):
 def test_a_folder_and_one_target_for_all(model, folder):
     """As `stacks.load` and `explain` take them; a single file is not a folder."""
     report = quiet(model, folder, ["GradCAM++"], target=2)
-    assert report.cells["target"].tolist() == [2] * 5
+    assert report.records["target"].tolist() == [2] * 5
     listed = quiet(model, sorted(folder.iterdir()), ["GradCAM++"], target=[2] * 5)
     pd.testing.assert_frame_equal(report.table, listed.table)
     with pytest.raises(CamwallError, match="no folder"):
@@ -135,7 +135,7 @@ def test_a_score_of_zero_leaves_an_empty_map():
     batch = torch.cat([torch.rand(1, 1, 18, 18), torch.zeros(1, 1, 18, 18)])
     names = ["GradCAM", "AblationCAM", "AblationCAM (absolute)"]
     report = quiet(model, batch, names, target=0)
-    empty = report.cells.set_index(["image", "method"])["empty"]
+    empty = report.records.set_index(["image", "method"])["empty"]
     assert empty["1"].all()
 
 
@@ -227,8 +227,8 @@ def test_each_engine_checks_its_own_methods(model, images):
 def test_lower_precision_runs_every_method(model, images):
     """autocast gives a leak for each method, those of the package included, near the table's."""
     names = list(camwall.METHODS)
-    low = check(model, images, names, autocast=True, progress=False).cells
-    full = check(model, images, names, progress=False).cells
+    low = check(model, images, names, autocast=True, progress=False).records
+    full = check(model, images, names, progress=False).records
     assert np.isfinite(low["leak"]).all()
     exact = ["FEM", "KPCA-CAM", "ShapleyCAM"]  # the package runs them in full precision
     rows = full["method"].isin(exact)
@@ -323,9 +323,9 @@ def test_responses_are_those_of_the_set(model, images):
     """Of `camwall.response` on all images at once; the size of the batches does not matter."""
     names = ["GradCAM", "HiResCAM", "EigenGradCAM", "AblationCAM", "EigenCAM", "ScoreCAM"]
     methods = [*names, brightness]
-    singly = quiet(model, images, methods).cells
+    singly = quiet(model, images, methods).records
     for batch in (2, 5):
-        together = quiet(model, images, methods, batch=batch).cells
+        together = quiet(model, images, methods, batch=batch).records
         np.testing.assert_allclose(together["response"], singly["response"], rtol=1e-5)
         assert ((together["response"] == 0) == (singly["response"] == 0)).all()
     for method in methods:
@@ -334,7 +334,7 @@ def test_responses_are_those_of_the_set(model, images):
         found = together[together["method"] == name]["response"]
         np.testing.assert_array_equal(found, expected)  # five together, as here
         assert (expected == 0).all() == (name in ("HiResCAM", "EigenGradCAM"))
-    alone = quiet(model, images[:1], names).cells["response"]
+    alone = quiet(model, images[:1], names).records["response"]
     np.testing.assert_array_equal(
         alone, torch.cat([camwall.response(model, images[:1], name) for name in names])
     )
@@ -347,20 +347,20 @@ def test_double_precision_keeps_its_digits(images):
     def faint(model, images, target):
         return 1 + 1e-12 * brightness(model, images, target)
 
-    cells = quiet(model, images.double(), [faint, "GradCAM"]).cells.set_index("method")
-    assert (cells.loc["faint", "response"] > 0).all()
-    assert (cells.loc["faint", "response"] < 1e-9).all()
+    records = quiet(model, images.double(), [faint, "GradCAM"]).records.set_index("method")
+    assert (records.loc["faint", "response"] > 0).all()
+    assert (records.loc["faint", "response"] < 1e-9).all()
     expected = camwall.response(model, images.double(), "GradCAM").numpy()
-    np.testing.assert_allclose(cells.loc["GradCAM", "response"], expected, rtol=1e-9)
+    np.testing.assert_allclose(records.loc["GradCAM", "response"], expected, rtol=1e-9)
 
 
 def test_one_metric_alone_gives_no_verdict(model, images):
-    """What is not asked for is not measured: NaN, in cells as in the table, and no verdict."""
+    """What is not asked for is not measured: NaN, in records as in the table, and no verdict."""
     both = quiet(model, images, ["GradCAM", brightness])
     for metric, missing in (("leak", "response"), ("response", "leak")):
         report = quiet(model, images, ["GradCAM", brightness], metrics=[metric])
-        assert report.cells[missing].isna().all()
-        pd.testing.assert_series_equal(report.cells[metric], both.cells[metric])
+        assert report.records[missing].isna().all()
+        pd.testing.assert_series_equal(report.records[metric], both.records[metric])
         assert report.table["verdict"].isna().all()
         columns = {"leak": ["mean", "low", "high"], "response": ["response", "response_low"]}
         assert report.table[columns[missing]].isna().all(axis=None)
@@ -380,9 +380,9 @@ def test_one_metric_alone_gives_no_verdict(model, images):
 
 def test_each_repaint_by_itself(model, images):
     """The response is the largest over the repaints that are asked for."""
-    each = [quiet(model, images, ["GradCAM"], repaints=[name]).cells for name in REPAINTS]
-    largest = np.max([cells["response"] for cells in each], axis=0)
-    np.testing.assert_array_equal(quiet(model, images, ["GradCAM"]).cells["response"], largest)
+    each = [quiet(model, images, ["GradCAM"], repaints=[name]).records for name in REPAINTS]
+    largest = np.max([records["response"] for records in each], axis=0)
+    np.testing.assert_array_equal(quiet(model, images, ["GradCAM"]).records["response"], largest)
 
 
 def test_a_model_that_sees_behind_its_wall_has_a_leak_and_no_response():

@@ -20,8 +20,13 @@ def walled(wall: int | camwall.Wall, construction: Construction = "whole") -> Wa
     features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.ReLU())
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
     preprocessing = Preprocessing((0.5,) * 3, (0.5,) * 3, resize=None, crop=SIZE)
-    parts = camwall.Split(features, head, preprocessing)
-    return camwall.build_wall(parts, wall, construction=construction)
+    return camwall.build_wall(
+        nn.Sequential(features, head),
+        wall,
+        features,
+        construction=construction,
+        preprocessing=preprocessing,
+    )
 
 
 def small_model() -> WalledModel:

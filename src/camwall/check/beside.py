@@ -66,7 +66,7 @@ def side_by_side(
 
 def part(report: Report, images: Sequence[str]) -> Report:
     """The report on some of its images."""
-    return replace(report, cells=report.cells[report.cells["image"].isin(list(images))])
+    return replace(report, records=report.records[report.records["image"].isin(list(images))])
 
 
 def paired(
@@ -93,12 +93,12 @@ def paired(
     CamwallError
         No group has both.
     """
-    kept = report.cells[~report.cells["empty"]]
+    kept = report.records[~report.records["empty"]]
     kept = kept.assign(kind=kept["image"].map(about))
     rows = {}
     for method in methods:
-        cells = kept[kept["method"] == method]
-        leaks = cells.pivot(index="group", columns="kind", values="leak")
+        records = kept[kept["method"] == method]
+        leaks = records.pivot(index="group", columns="kind", values="leak")
         if not {one, other} <= set(leaks):
             raise CamwallError(f"{method} has no group with both {one!r} and {other!r}")
         gaps = (leaks[one] - leaks[other]).dropna().to_numpy()
@@ -118,7 +118,8 @@ def between(report: Report, reference: Report, methods: Sequence[str]) -> pd.Dat
     rows = {}
     for method in methods:
         both = [
-            r.cells[(r.cells["method"] == method) & ~r.cells["empty"]] for r in (report, reference)
+            r.records[(r.records["method"] == method) & ~r.records["empty"]]
+            for r in (report, reference)
         ]
         joined = both[0].merge(both[1][["image", "leak"]], on="image", suffixes=("", "_reference"))
         gaps = (joined["leak"] - joined["leak_reference"]).to_numpy()

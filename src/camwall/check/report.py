@@ -1,4 +1,4 @@
-"""From cells to the table: means with their uncertainty, and the levels to read them by."""
+"""From records to the table: means with their uncertainty, and the levels to read them by."""
 
 import json
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ VERDICTS = {
 }
 
 
-def _verdict(cells: pd.DataFrame) -> str:
-    """The verdict on one method's cells."""
-    if (cells["response"] > 0).any():
-        return "sees through" if (cells["leak_clear"] > ROUNDING).any() else "changes elsewhere"
-    if (cells["leak_clear"] > ROUNDING).any():
+def _verdict(records: pd.DataFrame) -> str:
+    """The verdict on one method's records."""
+    if (records["response"] > 0).any():
+        return "sees through" if (records["leak_clear"] > ROUNDING).any() else "changes elsewhere"
+    if (records["leak_clear"] > ROUNDING).any():
         return "points there without looking"
-    return "blind but for bleed" if (cells["leak"] > ROUNDING).any() else "blind"
+    return "blind but for bleed" if (records["leak"] > ROUNDING).any() else "blind"
 
 
 def bootstrap(
@@ -84,7 +84,7 @@ class Report:
 
     Attributes
     ----------
-    cells : DataFrame
+    records : DataFrame
         One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
         ``leak_clear`` (bleed left out), ``empty``, ``response`` (a metric that was not asked for is
         NaN), ``prediction``, ``seconds``, ``group`` of images that share a visible half, and
@@ -98,7 +98,7 @@ class Report:
         What was checked: digests of model and images, engine.
     """
 
-    cells: pd.DataFrame
+    records: pd.DataFrame
     wall: Wall
     methods: tuple[str, ...]
     random_level: float
@@ -123,11 +123,11 @@ class Report:
         """
         rows = []
         for method in self.methods:
-            cells = self.cells[self.cells["method"] == method]
-            kept = cells[~cells["empty"]]
+            records = self.records[self.records["method"] == method]
+            kept = records[~records["empty"]]
             leaks = kept[kept["leak"].notna()]
-            asked = cells["response"].notna().any()
-            both = asked and cells["leak"].notna().any()
+            asked = records["response"].notna().any()
+            both = asked and records["leak"].notna().any()
             moves = kept[kept["response"].notna()]
             low, high = bootstrap(leaks["leak"].to_numpy(), leaks["group"].to_numpy())
             between = bootstrap(moves["response"].to_numpy(), moves["group"].to_numpy())
@@ -139,14 +139,14 @@ class Report:
                     "low": low,
                     "high": high,
                     "clear": kept["leak_clear"].mean(),
-                    "empty": len(cells) - len(kept),
-                    "images": len(cells),
+                    "empty": len(records) - len(kept),
+                    "images": len(records),
                     "response": moves["response"].mean(),
                     "response_low": between[0],
                     "response_high": between[1],
-                    "moved": int((cells["response"] > 0).sum()) if asked else None,
-                    "repainted": int(cells["response"].notna().sum()),
-                    "verdict": _verdict(cells) if both else None,
+                    "moved": int((records["response"] > 0).sum()) if asked else None,
+                    "repainted": int(records["response"].notna().sum()),
+                    "verdict": _verdict(records) if both else None,
                 }
             )
         return pd.DataFrame(rows).set_index("method")
@@ -154,9 +154,9 @@ class Report:
     @property
     def accuracy(self) -> dict[str, float]:
         """The share of labelled images whose label is the top score, and among the top five."""
-        if "rank" not in self.cells or self.cells["rank"].isna().all():
+        if "rank" not in self.records or self.records["rank"].isna().all():
             raise CamwallError("the images carry no labels: there is no accuracy to report")
-        ranks = self.cells.drop_duplicates("image")["rank"].dropna()
+        ranks = self.records.drop_duplicates("image")["rank"].dropna()
         return {"top1": float((ranks == 0).mean()), "top5": float((ranks < 5).mean())}
 
     @property
@@ -185,7 +185,7 @@ class Report:
             between = " (" + said["response_low"] + "–" + said["response_high"] + ")"
             moves = (said["response"] + between).where(table["moved"] != 0, "0 exactly")
             frame.insert(0, "response, %", moves.where(table["response"].notna(), "–"))
-        frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
+        frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # an entry stays on one line
         if table["verdict"].notna().any():
             frame.insert(0, "verdict", table["verdict"].fillna("–"))
         return frame
@@ -200,16 +200,16 @@ class Report:
     def plot(self) -> Figure:
         """The distribution of the leaks of each method, with the flat and the random level."""
         return leak_distribution(
-            self.cells[~self.cells["empty"]], self.methods, self.flat_level, self.random_level
+            self.records[~self.records["empty"]], self.methods, self.flat_level, self.random_level
         )
 
     def save(self, folder: str | Path, manifest: dict[str, Any]) -> Path:
-        """Write ``table.csv``, ``cells.csv`` and ``manifest.json``, each in one step."""
+        """Write ``table.csv``, ``records.csv`` and ``manifest.json``, each in one step."""
         folder = Path(folder)
         levels = {"flat_level": self.flat_level, "random_level": self.random_level}
         with writing(folder):
             write_csv(folder / "table.csv", self.table, index=True)
-            write_csv(folder / "cells.csv", self.cells)
+            write_csv(folder / "records.csv", self.records)
             write_json(
                 folder / "manifest.json",
                 manifest | levels | {"wall": self.wall.as_json(), "identity": self.identity},
@@ -223,11 +223,11 @@ class Report:
         if not (folder / "manifest.json").is_file():
             raise CamwallError(f"no report in {folder}: it has no manifest.json")
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
+        records = pd.read_csv(folder / "records.csv", dtype={"image": str})
         return Report(
-            cells=cells,
+            records=records,
             wall=Wall.from_json(manifest["wall"]),
-            methods=tuple(dict.fromkeys(cells["method"])),
+            methods=tuple(dict.fromkeys(records["method"])),
             random_level=manifest["random_level"],
             identity=manifest["identity"],
         )

@@ -1,4 +1,4 @@
-"""The loop of a check: images streamed, work shared, finished cells kept."""
+"""The loop of a check: images streamed, work shared, finished records kept."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from camwall.as_found import evaluating, finite, outside_inference_mode, processes
 from camwall.check.images import ImageSet, Source, model_digest
 from camwall.check.report import Report, default_methods
-from camwall.check.store import Cell, CellStore
+from camwall.check.store import Record, RecordStore
 from camwall.errors import CamwallError
 from camwall.methods import Engine, Evidence, Method, chosen, saliency, shown
 from camwall.methods.evidence import as_target, check_images
@@ -67,11 +67,11 @@ def check(
     target : int or sequence of int, optional
         The classes to explain; each image's top class if not given.
     run : path, optional
-        A folder that keeps finished cells: the same call takes a killed run up where it stopped.
-        A method's cells are known by its name alone: give a function that you have changed
+        A folder that keeps finished records: the same call takes a killed run up where it stopped.
+        A method's records are known by its name alone: give a function that you have changed
         another name, or another folder.
     batch : int
-        Images that go through the network together; a kill loses at most the cells of one batch
+        Images that go through the network together; a kill loses at most the records of one batch
         and method.
     engine : "camwall" or "grad-cam"
     autocast : bool
@@ -131,12 +131,12 @@ def check(
         "target": targets,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
-        store = CellStore(run, identity, state.process_index)
+        store = RecordStore(run, identity, state.process_index)
     with closing(store):  # until all are done: who comes now would tidy away what others write
         batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
         # Who does what depends on the batches alone, not on what is done: two processes never meet.
         mine = batches[state.process_index :: state.num_processes]
-        done = store.done()
+        done = {(record["image"], record["method"]) for record in store.found}
         bar = tqdm(
             total=sum(len(group) for group in mine) * len(named),
             initial=sum(
@@ -162,15 +162,15 @@ def check(
                     for name in missing:
                         bar.set_postfix_str(name, refresh=False)
                         method = named[name]
-                        cells = _cells(source, group, shared, moved, method, metrics)
-                        store.add(cells)
+                        records = _records(source, group, shared, moved, method, metrics)
+                        store.add(records)
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
-    cells = store.found + added
-    frame = _ordered(cells, source.names, list(named))
+    records = store.found + added
+    frame = _ordered(records, source.names, list(named))
     groups = dict(zip(source.names, source.groups, strict=True))
     return Report(
-        cells=frame.assign(group=frame["image"].map(groups)),
+        records=frame.assign(group=frame["image"].map(groups)),
         wall=model.wall,
         methods=tuple(named),
         random_level=random_level(model.wall, model.visible_cells.shape),
@@ -191,14 +191,14 @@ def _repainted(
     return [repaint(name, model, images, others) for name in repaints]
 
 
-def _cells(
+def _records(
     source: Source,
     group: range,
     shared: Evidence,
     moved: Sequence[Evidence],
     method: Method,
     metrics: Sequence[str],
-) -> list[Cell]:
+) -> list[Record]:
     """What is measured of one method on the images of a pass and its repaints."""
     wall, cells_read = shared.model.wall, shared.model.visible_cells
     start = time.perf_counter()
@@ -228,9 +228,9 @@ def _cells(
         scores.argmax(dim=1).tolist(),
         strict=True,
     )
-    rows: list[Cell] = []
+    rows: list[Record] = []
     for position, (i, target, whole, beyond, empty, moves, prediction) in enumerate(columns):
-        cell: Cell = {
+        record: Record = {
             "image": source.names[i],
             "method": name,
             "target": target,
@@ -243,13 +243,13 @@ def _cells(
         }
         if source.labels is not None:
             row, label = scores[position], source.labels[i]
-            cell["rank"] = int((row > row[label]).sum())
-        rows.append(cell)
+            record["rank"] = int((row > row[label]).sum())
+        rows.append(record)
     return rows
 
 
-def _ordered(cells: list[Cell], images: list[str], methods: list[str]) -> pd.DataFrame:
-    """The cells by image and method in the order asked for, each once."""
+def _ordered(records: list[Record], images: list[str], methods: list[str]) -> pd.DataFrame:
+    """The records by image and method in the order asked for, each once."""
     wanted = pd.MultiIndex.from_product([images, methods], names=["image", "method"])
-    frame = pd.DataFrame(cells).drop_duplicates(["image", "method"])
+    frame = pd.DataFrame(records).drop_duplicates(["image", "method"])
     return frame.set_index(["image", "method"]).loc[wanted].reset_index()

@@ -1,33 +1,31 @@
-"""Finished cells, one for each image and method, kept so that a killed run loses at most one."""
+"""Finished records, kept as they come, so that a killed run loses at most what it was at."""
 
 import json
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from camwall.errors import CamwallError
-from camwall.runs import remove_unfinished, write_atomic, write_json, writing
+from camwall.runs import claim, writing
 
-#: Cells in one file; a file is written again whole as it grows, so it must not grow large.
-SEGMENT = 256
-
-Cell = dict[str, Any]
+#: What is measured of one image and method: a row of a report.
+Record = dict[str, Any]
 
 
-class CellStore:
-    """The cells of one run, in Parquet files under its folder.
+class RecordStore:
+    """The records of one run, as lines of JSON under its folder.
 
-    Each process appends to files of its own (``cells-PROCESS-SEGMENT.parquet``) and reads those of
-    all at the start. Each write replaces a file in one step.
+    Each process appends to a file of its own (``records-PROCESS.jsonl``) and reads those of all at
+    the start. A last line that a kill cut off is left out, and cut off the file.
 
     Parameters
     ----------
     folder : path or None
-        None keeps the cells in memory only.
+        None keeps the records in memory only.
     identity : dict
         What makes two runs the same (model, wall, images): a folder of another run is refused.
     process : int
@@ -36,7 +34,7 @@ class CellStore:
     Attributes
     ----------
     found, added : list of dict
-        Cells of all processes that lay there at the start; this one's since.
+        Records of all processes that lay there at the start; this one's since.
 
     Raises
     ------
@@ -46,90 +44,70 @@ class CellStore:
     """
 
     def __init__(self, folder: str | Path | None, identity: dict[str, Any], process: int) -> None:
-        self.folder = None if folder is None else Path(folder)
-        self.process = process
-        self._rows: list[Cell] = []
-        self._segment = 0
-        self.found: list[Cell] = []
-        self.added: list[Cell] = []
-        if self.folder is None:
+        self.found: list[Record] = []
+        self.added: list[Record] = []
+        self._path: Path | None = None
+        if folder is None:
             return
-        self._check_identity(identity)
-        self._lock = FileLock(self.folder / f".process-{process:04d}.lock")
-        with writing(self.folder):
+        folder = claim(folder, identity)
+        self._path = folder / f"records-{process:04d}.jsonl"
+        self._lock = FileLock(folder / f".process-{process:04d}.lock")
+        with writing(folder):
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:
                 raise CamwallError(
-                    f"another process number {process} is at work in {self.folder}: let it end; if "
+                    f"another process number {process} is at work in {folder}: let it end; if "
                     "one command started both, give accelerate launch --multi_gpu, also on CPUs"
                 ) from None
         try:
-            self._read()
+            for file in sorted(folder.glob("records-*.jsonl")):
+                self.found += _read(file)
+            with writing(self._path):
+                self._file = self._path.open("ab")
+                kept = self._path.read_bytes().rpartition(b"\n")
+                self._file.truncate(len(kept[0] + kept[1]))
         except BaseException:
             self.close()
             raise
 
-    def _read(self) -> None:
-        assert self.folder is not None
-        if self.process == 0:
-            remove_unfinished(self.folder)
-        files = sorted(self.folder.glob("cells-*.parquet"))
-        for file in files:
-            try:
-                self.found += pd.read_parquet(file).to_dict("records")  # type: ignore[arg-type]
-            except (OSError, ValueError):  # pyarrow's errors are ValueErrors
-                raise CamwallError(
-                    f"{file} cannot be read: delete it, and its cells are computed again"
-                ) from None
-        mine = [file for file in files if file.name.startswith(f"cells-{self.process:04d}-")]
-        self._segment = 1 + max((int(f.stem.rsplit("-", 1)[1]) for f in mine), default=-1)
-
-    def _check_identity(self, identity: dict[str, Any]) -> None:
-        file = self.folder / "run.json"  # type: ignore[operator]
-        if file.exists():
-            try:
-                known = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                raise CamwallError(
-                    f"{file} cannot be read: give this run a folder of its own"
-                ) from None
-            other = [key for key in identity if known.get(key) != identity[key]]
-            if other:
-                raise CamwallError(
-                    f"{self.folder} holds another run (its {', '.join(other)} differ); give this "
-                    "run a folder of its own, or delete that one"
-                )
-        elif self.process == 0:
-            if any(self.folder.glob("cells-*.parquet")):  # type: ignore[union-attr]
-                raise CamwallError(
-                    f"{self.folder} holds cells but no run.json that says whose; give this run a "
-                    "folder of its own"
-                )
-            with writing(file):
-                write_json(file, identity)
-
-    def done(self) -> set[tuple[str, str]]:
-        """Pairs (image, method) that need no work."""
-        return {(cell["image"], cell["method"]) for cell in self.found}
-
-    def add(self, cells: Iterable[Cell]) -> None:
-        """Keep finished cells; on return they are safe."""
-        new = list(cells)
+    def add(self, records: Iterable[Record]) -> None:
+        """Keep finished records; on return they are safe."""
+        new = list(records)
         self.added += new
-        if self.folder is None:
+        if self._path is None:
             return
-        self._rows += new
-        frame = pd.DataFrame(self._rows)
-        path = self.folder / f"cells-{self.process:04d}-{self._segment:05d}.parquet"
-        with writing(path):
-            write_atomic(path, lambda file: frame.to_parquet(file, index=False))
-        if len(self._rows) >= SEGMENT:
-            self._rows, self._segment = [], self._segment + 1
+        with writing(self._path):
+            self._file.write("".join(json.dumps(record) + "\n" for record in new).encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Let another process of this number take the folder."""
-        if self.folder is not None:
-            with suppress(OSError):  # before the release: the file may then be another's
-                Path(self._lock.lock_file).unlink()
-            self._lock.release()
+        if self._path is None:
+            return
+        if hasattr(self, "_file"):
+            self._file.close()
+        with suppress(OSError):  # before the release: the file may then be another's
+            Path(self._lock.lock_file).unlink()
+        self._lock.release()
+
+
+def _read(file: Path) -> list[Record]:
+    """The records of a file, but for what stands after the last line's end."""
+    found = []
+    try:
+        lines = file.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise CamwallError(f"{file} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            record["image"], record["method"]
+        except (ValueError, TypeError, KeyError):
+            raise CamwallError(
+                f"line {number} of {file} is damaged: delete that line, and its record is "
+                "computed again"
+            ) from None
+        found.append(record)
+    return found

@@ -39,8 +39,8 @@ def evaluate(
     images : path
         A folder that a builder of `camwall.stacks` wrote, or any folder of images.
     out : path
-        Gets ``table.csv``, ``cells.csv``, ``stacks.csv`` (what each image shows),
-        ``manifest.json``, and under ``cells/`` what a killed run needs to go on.
+        Gets ``table.csv``, ``records.csv``, ``stacks.csv`` (what each image shows),
+        ``manifest.json``, and under ``records/`` what a killed run needs to go on.
     network, wall, construction, paint, checkpoint
         As `named_model` takes them.
     methods, metrics, batch, engine, autocast, progress
@@ -84,7 +84,7 @@ def evaluate(
         chosen,
         methods,
         metrics=metrics,
-        run=Path(out) / "cells",
+        run=Path(out) / "records",
         batch=batch,
         engine=engine,
         autocast=autocast,

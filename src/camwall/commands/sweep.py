@@ -116,9 +116,9 @@ def sweep(
     images : Stacks
         Put together for a wall at row 160.
     out : path
-        Gets ``table.csv`` and ``cells.csv``, whose first column is the choice, ``stacks.csv`` (what
-        each image shows), ``manifest.json`` with each choice's wall and certificate (or how it was
-        refused), and under ``cells/`` what a killed run needs to go on.
+        Gets ``table.csv`` and ``records.csv``, whose first column is the choice, ``stacks.csv``
+        (what each image shows), ``manifest.json`` with each choice's wall and certificate (or how
+        it was refused), and under ``records/`` what a killed run needs to go on.
     slow : int
         On how many of the images ScoreCAM and Opti-CAM are asked, which run the trunk for each
         channel or step; their response on the first `SLOW_RESPONSES` of these.
@@ -138,26 +138,26 @@ def sweep(
     if study not in STUDIES:
         raise CamwallError(f"unknown study {study!r}; known: {', '.join(STUDIES)}")
     out = Path(out)
-    tables, cells, about = [], [], {}
+    tables, records, about = [], [], {}
     network = efficientnet_lite0()
     for variant in tqdm(STUDIES[study](network, images, slow), f"study ({study})", unit="choice"):
         try:
             said = str(certify(variant.model, _loaded(variant)))
         except BlindnessError as error:
             said = f"refused: {error}"
-        report = _checked(variant, out / "cells" / variant.name)
+        report = _checked(variant, out / "records" / variant.name)
         tables.append(report.table.reset_index().assign(variant=variant.name))
-        cells.append(report.cells.assign(variant=variant.name))
+        records.append(report.records.assign(variant=variant.name))
         about[variant.name] = {
             "certificate": said,
             "wall": report.wall.as_json(),
             "random_level": report.random_level,
             "identity": report.identity,
         }
-    for name, frames in (("table", tables), ("cells", cells)):
+    for name, frames in (("table", tables), ("records", records)):
         joined = pd.concat(frames, ignore_index=True)
         joined.insert(0, "variant", joined.pop("variant"))
-        # Six digits: a table of thousands of cells stays small, and a zero stays a zero.
+        # Six digits: a table of thousands of records stays small, and a zero stays a zero.
         floats = joined.select_dtypes("float").columns
         joined[floats] = joined[floats].map(lambda value: float(f"{value:.6g}"))
         runs.write_csv(out / f"{name}.csv", joined)
@@ -175,11 +175,11 @@ def load_sweep(folder: str | Path) -> dict[str, Report]:
     """The reports of a study that `sweep` wrote, by the name of the choice."""
     folder = Path(folder)
     about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["variants"]
-    cells = pd.read_csv(folder / "cells.csv", dtype={"image": str})
+    records = pd.read_csv(folder / "records.csv", dtype={"image": str})
     table = pd.read_csv(folder / "table.csv")  # which knows the order of the methods
     return {
         name: Report(
-            cells=cells[cells["variant"] == name].drop(columns="variant"),
+            records=records[records["variant"] == name].drop(columns="variant"),
             wall=Wall.from_json(entry["wall"]),
             methods=tuple(table[table["variant"] == name]["method"]),
             random_level=entry["random_level"],
@@ -206,6 +206,6 @@ def _checked(variant: Variant, folder: Path) -> Report:
     if few < len(asked):
         others = replace(asked, frame=asked.frame.iloc[few:])
         parts.append(check(model, others, SLOW, metrics=["leak"], run=folder / "slow-2"))
-    cells = pd.concat([report.cells, *(part.cells for part in parts)], ignore_index=True)
+    records = pd.concat([report.records, *(part.records for part in parts)], ignore_index=True)
     order = [name for name in default_methods() if name in (*report.methods, *SLOW)]
-    return replace(report, cells=cells, methods=tuple(order))
+    return replace(report, records=records, methods=tuple(order))
