@@ -1,9 +1,7 @@
 """Small things every use of a model needs: it is left as found, and its scores are numbers."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -11,12 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
-
-with warnings.catch_warnings():
-    # accelerate imports tqdm.auto, which prints into every notebook that ipywidgets is missing.
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,18 +34,6 @@ def finite(scores: Tensor) -> Tensor:
             "explained; check the weights and the images' normalisation"
         )
     return scores
-
-
-def processes() -> PartialState:
-    """This process among those of a launcher, and its device.
-
-    accelerate joins several processes without an accelerator only where it is told to use the CPU.
-    Those that are done wait for the others for up to a week, not for torch's half an hour.
-    """
-    return PartialState(
-        cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"),
-        timeout=timedelta(weeks=1),
-    )
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:

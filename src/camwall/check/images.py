@@ -12,10 +12,10 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall.as_found import PartialState
 from camwall.errors import CamwallError
 from camwall.images import opened
 from camwall.models import WalledModel, require_walled
+from camwall.processes import PartialState
 from camwall.stacks.store import load
 
 

@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall.as_found import evaluating, finite, outside_inference_mode, processes
+from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.check.images import ImageSet, Source, model_digest
 from camwall.check.report import Report, default_methods
 from camwall.check.store import Record, RecordStore
@@ -22,6 +22,7 @@ from camwall.methods.explain import AnyMethod
 from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
 from camwall.metrics.response import check_blind, largest_change
 from camwall.models import WalledModel
+from camwall.processes import processes
 
 #: What `check` can measure of a map.
 METRICS = ("response", "leak")

@@ -113,8 +113,8 @@ def evaluate(
     Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over
     processes, devices and hosts.
     """
-    from camwall.as_found import processes
     from camwall.commands.evaluate import evaluate as run
+    from camwall.processes import processes
 
     report = run(
         images,

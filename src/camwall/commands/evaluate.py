@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from camwall import runs, stacks
-from camwall.as_found import processes
 from camwall.check.report import Report
 from camwall.check.run import METRICS, check
 from camwall.methods import Engine
 from camwall.models import Construction
 from camwall.models.library import DEFAULT_ROW, named_model
+from camwall.processes import processes
 from camwall.wall import Wall, certify
 
 

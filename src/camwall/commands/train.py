@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from camwall.as_found import processes
 from camwall.commands.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.models import MaskedModel
+from camwall.processes import processes
 from camwall.runs import manifest, write_json, writing
 from camwall.train.loop import Run, fit
 from camwall.train.probes import pair_stacks

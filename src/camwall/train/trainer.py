@@ -12,11 +12,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from camwall.as_found import processes
 from camwall.errors import CamwallError
 from camwall.models import VisiblePart, visible_part
 from camwall.models.checkpoint import describe
 from camwall.models.masked import MaskedModel
+from camwall.processes import processes
 from camwall.runs import write_csv, writing
 from camwall.train.loading import Batches, Schedule, derived_seed
 from camwall.train.recipe import Recipe
