@@ -1,23 +1,31 @@
 """Walls, certificates of blindness and saliency methods that see through them.
 
-The book's glossary defines the words. The names below are stable.
+The book's glossary defines the words. The names below are stable; the room of each is loaded
+when it is used.
 """
 
-from camwall import stacks, theory, train
-from camwall.check import Report, check
-from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import METHODS, Method, explain
-from camwall.metrics import leak, response
-from camwall.models import (
-    Preprocessing,
-    WalledModel,
-    build_wall,
-    efficientnet_lite0,
-    load_checkpoint,
-    masked_vgg16,
-    simple_cnn,
-)
-from camwall.wall import Wall, certify
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from camwall.lazily import lazily
+
+if TYPE_CHECKING:
+    from camwall import stacks, theory, train
+    from camwall.check import Report, check
+    from camwall.errors import BlindnessError, CamwallError
+    from camwall.methods import METHODS, Method, explain
+    from camwall.metrics import leak, response
+    from camwall.models import (
+        Preprocessing,
+        WalledModel,
+        build_wall,
+        efficientnet_lite0,
+        load_checkpoint,
+        masked_vgg16,
+        simple_cnn,
+    )
+    from camwall.wall import Wall, certify
 
 __all__ = [
     "METHODS",
@@ -42,3 +50,38 @@ __all__ = [
     "theory",
     "train",
 ]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "camwall.stacks": (),
+        "camwall.theory": (),
+        "camwall.train": (),
+        "camwall.check": ("Report", "check"),
+        "camwall.errors": ("BlindnessError", "CamwallError"),
+        "camwall.methods": ("METHODS", "Method", "explain"),
+        "camwall.metrics": ("leak", "response"),
+        "camwall.models": (
+            "Preprocessing",
+            "WalledModel",
+            "build_wall",
+            "efficientnet_lite0",
+            "load_checkpoint",
+            "masked_vgg16",
+            "simple_cnn",
+        ),
+        "camwall.wall": ("Wall", "certify"),
+    },
+)
+
+
+class _Front(ModuleType):
+    """`camwall.check` is the function, also once the room of that name has been imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "check" and isinstance(value, ModuleType):
+            value = value.check
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Front

@@ -24,11 +24,14 @@ class Recipe:
     Parameters
     ----------
     epochs : int
+        Times that the training images are gone through.
     batch : int
         Images for one step of the optimiser, over all processes together. The images of an epoch
         that do not fill a last batch are left out of it; each epoch has another order.
     lr, momentum, weight_decay : float
-        SGD; the learning rate is multiplied by ``lr_gamma`` every ``lr_step`` epochs.
+        Of SGD.
+    lr_step, lr_gamma : int, float
+        The learning rate is multiplied by ``lr_gamma`` every ``lr_step`` epochs.
     dropout : float
         The rate of every dropout layer of the head.
     crop_area, crop_aspect : (float, float)
