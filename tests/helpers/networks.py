@@ -5,15 +5,40 @@ The last two are walled in either construction.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from camwall import Wall
 from camwall.models import MaskedModel, Preprocessing, WalledModel, build_wall
 from camwall.models.build import Construction
 
 SIZE, CLASSES = 32, 6
 PLAIN = Preprocessing((0.5,) * 3, (0.25,) * 3, None, SIZE)
+
+
+class Parts(nn.Sequential):
+    """A network of two parts, with the maps between them, and how its images are prepared."""
+
+    def __init__(
+        self, features: nn.Module, head: nn.Module, preprocessing: Preprocessing = PLAIN
+    ) -> None:
+        super().__init__(features, head)
+        self.preprocessing = preprocessing
+
+    @property
+    def features(self) -> nn.Module:
+        return self[0]
+
+    @property
+    def head(self) -> nn.Module:
+        return self[1]
+
+
+def walled(network: Parts, wall: int | torch.Tensor | Wall, **options: Any) -> WalledModel:
+    """A network of two parts behind a wall at the maps between them."""
+    return build_wall(network, wall, "0", preprocessing=network.preprocessing, **options)
 
 
 def randomise(model: nn.Module, seed: int) -> None:
@@ -72,7 +97,7 @@ class Residual(nn.Module):
         return (maps + self.inner(maps)).relu_()
 
 
-def resnet_network(seed: int = 0) -> nn.Sequential:
+def resnet_parts(seed: int = 0) -> Parts:
     """Residual blocks to 12 maps of 8×8, average pooling and one dense layer."""
     features = nn.Sequential(
         nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
@@ -86,19 +111,15 @@ def resnet_network(seed: int = 0) -> nn.Sequential:
     )
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, CLASSES))
     randomise(nn.ModuleList([features, head]), seed)
-    return nn.Sequential(features, head).eval()
-
-
-#: A wall at the last of the maps.
-wall = partial(build_wall, layer="0", preprocessing=PLAIN)
+    return Parts(features, head).eval()
 
 
 def resnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
-    """The network of `resnet_network` behind a wall at row 20."""
-    return wall(resnet_network(seed), 20, construction=construction)
+    """The network of `resnet_parts` behind a wall at row 20."""
+    return walled(resnet_parts(seed), 20, construction=construction)
 
 
-def efficientnet_network(seed: int = 0) -> nn.Sequential:
+def efficientnet_parts(seed: int = 0) -> Parts:
     """Depthwise convolutions and ReLU6 to 20 maps of 4×4, more of them than positions."""
 
     def depthwise(channels: int, out: int, stride: int) -> list[nn.Module]:
@@ -124,12 +145,12 @@ def efficientnet_network(seed: int = 0) -> nn.Sequential:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(20, CLASSES)
     )
     randomise(nn.ModuleList([features, head]), seed)
-    return nn.Sequential(features, head).eval()
+    return Parts(features, head).eval()
 
 
 def efficientnet_like(seed: int = 0, construction: Construction = "whole") -> WalledModel:
-    """The network of `efficientnet_network` behind a wall at row 16."""
-    return wall(efficientnet_network(seed), 16, construction=construction)
+    """The network of `efficientnet_parts` behind a wall at row 16."""
+    return walled(efficientnet_parts(seed), 16, construction=construction)
 
 
 NETWORKS: dict[str, Callable[[int], WalledModel]] = {

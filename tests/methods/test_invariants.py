@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from camwall import METHODS, explain
 from camwall.methods import Evidence, Mechanism, explain_each
@@ -11,14 +12,15 @@ from camwall.methods.components import first_component
 from camwall.models import MaskedModel
 from tests.helpers.networks import (
     NETWORKS,
-    PLAIN,
     SIZE,
+    Parts,
     efficientnet_like,
     efficientnet_parts,
     images,
     resnet_like,
     resnet_parts,
     vgg_like,
+    walled,
 )
 
 OURS = [name for name, m in METHODS.items() if m.raw is not None]
@@ -59,7 +61,7 @@ def test_with_average_pooling_gradcam_is_a_multiple_of_cam(make, construction: s
     batch = images(model, 2).double()
     raw = explain(model, batch, "GradCAM", 3, normalize=False)
     maps = model.features(batch)
-    cam = torch.einsum("v,nvij->nij", model.after[-1].weight[3], maps).clamp(min=0)
+    cam = torch.einsum("v,nvij->nij", model.trunk.head[-1].weight[3], maps).clamp(min=0)
     positions, visible = model.visible_cells.numel(), int(model.visible_cells.sum())
     share = visible / positions if construction == "whole" else 1.0
     torch.testing.assert_close(raw, cam * share / positions, atol=1e-12, rtol=1e-10)
@@ -126,16 +128,12 @@ def test_what_the_model_cannot_see_need_not_be_computed(network: str) -> None:
 
 def test_heads_without_a_linear_layer_first_are_ablated_by_copies() -> None:
     """AblationCAM is the same through a head that must be run for each channel."""
-    from torch import nn
-
-    from camwall.models import Split, build_wall
-
     model = efficientnet_like(0).double()
     batch = images(model, 2).double()
     # The same function with a layer in front that hides the linear one.
     parts = efficientnet_parts(0)
     opaque = nn.Sequential(nn.ReLU6(), *parts.head)
-    other = build_wall(Split(parts.features, opaque, PLAIN), 16).double()
+    other = walled(Parts(parts.features, opaque), 16).double()
     for name in ("AblationCAM", "AblationCAM (absolute)"):
         torch.testing.assert_close(
             explain(other, batch, name, normalize=False),
@@ -227,7 +225,7 @@ def test_gradcheck_of_gradcam() -> None:
 def test_the_derivative_does_not_stop_at_parameters_behind_a_cut_layer() -> None:
     """Through the visible part of the first dense layer, weights get their gradients."""
     model = vgg_like(0).double()
-    scores = model.rest()(model.visible_features(images(model, 1).double()))
+    scores = model.rest.chain(model.visible_maps(images(model, 1).double()))
     (gradient,) = torch.autograd.grad(scores.sum(), model.head[1].weight)
     assert isinstance(model, MaskedModel)
     cells = gradient.view_as(model.cells())

@@ -5,11 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camwall import METHODS, WalledModel, build_wall, explain
+from camwall import METHODS, WalledModel, explain
 from camwall.methods import render
-from camwall.models import Split
 from tests.helpers import oracles
-from tests.helpers.networks import CLASSES, PLAIN, SIZE, images, randomise
+from tests.helpers.networks import CLASSES, SIZE, Parts, images, randomise, walled
 
 #: More channels than the 32 that grad-cam ablates at a time.
 CHANNELS, TOGETHER = 40, 32
@@ -32,7 +31,7 @@ def network(activation: str, seed: int = 0) -> WalledModel:
     features = nn.Sequential(nn.Conv2d(3, 12, 4, 4), nn.ReLU(), nn.Conv2d(12, CHANNELS, 1), last)
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, CLASSES))
     randomise(nn.ModuleList([features, head]), seed)
-    return build_wall(Split(features, head, PLAIN), 16)
+    return walled(Parts(features, head), 16)
 
 
 def as_grad_cam(model: WalledModel, image: Tensor, unit: int) -> np.ndarray:

@@ -13,9 +13,7 @@ from camwall import (
     METHODS,
     BlindnessError,
     CamwallError,
-    Split,
     Wall,
-    build_wall,
     explain,
     response,
 )
@@ -28,11 +26,13 @@ from tests.helpers.networks import (
     NETWORKS,
     PLAIN,
     SIZE,
+    Parts,
     efficientnet_parts,
     images,
     randomise,
     resnet_parts,
     vgg_like,
+    walled,
 )
 
 BLIND = ["HiResCAM", "LayerCAM", "GradCAMElementWise", "EigenGradCAM"]
@@ -52,10 +52,10 @@ WALLS = {
 }
 
 
-def vgg_parts(seed: int) -> Split:
+def vgg_parts(seed: int) -> Parts:
     """The baseline, whose dense layers read the whole map."""
     model = vgg_like(seed, masked=False)
-    return Split(model.features, model.head, model.preprocessing)
+    return Parts(model.features, model.head)
 
 
 PARTS = {"vgg": vgg_parts, "resnet": resnet_parts, "efficientnet": efficientnet_parts}
@@ -63,7 +63,7 @@ PARTS = {"vgg": vgg_parts, "resnet": resnet_parts, "efficientnet": efficientnet_
 
 def behind(network: str, shape: str, construction: str, seed: int = SEED) -> WalledModel:
     """A network of `tests.networks` behind one of the walls."""
-    return build_wall(PARTS[network](seed), WALLS[shape], construction=construction)  # type: ignore[arg-type]
+    return walled(PARTS[network](seed), WALLS[shape], construction=construction)
 
 
 SIDES = ("below", "above", "left", "right")
@@ -79,7 +79,7 @@ def signed(seed: int = 0) -> WalledModel:
     )
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, CLASSES))
     randomise(nn.ModuleList([features, head]), seed)
-    return build_wall(Split(features, head, PLAIN), 16)
+    return walled(Parts(features, head), 16)
 
 
 def others_of(batch: Tensor) -> Tensor:
@@ -375,7 +375,7 @@ def test_a_function_is_asked_for_the_same_class() -> None:
 def test_a_model_that_sees_behind_its_wall_is_refused() -> None:
     """The baseline; a network whose visible cells read hidden pixels: there is no zero."""
     baseline = vgg_like(0, masked=False)
-    unpainted = build_wall(resnet_parts(0), 16, paint="none")
+    unpainted = walled(resnet_parts(0), 16, paint="none")
     for model in (baseline, unpainted):
         for method in ("HiResCAM", flat):
             with pytest.raises(BlindnessError, match="moves the scores"):
@@ -400,11 +400,12 @@ def test_a_single_image(network: str) -> None:
 @pytest.mark.parametrize("size", [(24, 40), (40, 16)])
 def test_images_that_are_not_square(construction: str, size: tuple[int, int]) -> None:
     """Tall and wide ones, hidden by rows and by columns."""
-    made = replace(resnet_parts(0), preprocessing=replace(PLAIN, crop=size))
     gen = torch.Generator().manual_seed(0)
     batch = torch.randn(2, 3, *size, generator=gen)
-    for wall in (Wall.rows(*size, 16), Wall.columns(*size, 0, 8)):
-        model = build_wall(made, wall, construction=construction)  # type: ignore[arg-type]
+    for hidden in (Wall.rows(*size, 16), Wall.columns(*size, 0, 8)):
+        made = resnet_parts(0)
+        made.preprocessing = replace(PLAIN, crop=size)
+        model = walled(made, hidden, construction=construction)
         for name in BLIND:
             assert response(model, batch, name).tolist() == [0.0, 0.0]
         for name in ("EigenCAM", "AblationCAM", "ScoreCAM"):

@@ -69,7 +69,7 @@ def test_the_wall_is_applied_again(tmp_path):
 def test_loading_certifies(tmp_path, monkeypatch):
     """A wall that fails its certificate is refused, unless the caller asks for none."""
     path = save_checkpoint(make_model(make_data()), tmp_path / "model.pt")
-    monkeypatch.setattr("camwall.models.walled.MaskedModel.apply_wall", lambda self: None)
+    monkeypatch.setattr("camwall.models.masked.MaskedModel.apply_wall", lambda self: None)
     content = torch.load(path, weights_only=True)
     content["state_dict"]["head.1.weight"][:] = 1
     torch.save(content, path)

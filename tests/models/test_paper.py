@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from camwall import Split, build_wall, masked_vgg16
+from camwall import masked_vgg16
 from camwall.config import quick
 from camwall.models import MaskedModel, WalledModel, small_vgg
-from tests.helpers.networks import images, randomise, vgg_like
+from tests.helpers.networks import Parts, images, randomise, vgg_like, walled
 
 
 def with_gradients(model: WalledModel, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -26,8 +26,8 @@ def assert_special_case(masked: MaskedModel, baseline: MaskedModel, batch: Tenso
     The baseline's own weights behind the wall are not 0; they meet cells that are.
     """
     assert baseline.cells()[:, :, masked.visible_map_rows :].any()
-    built = build_wall(
-        Split(baseline.features, baseline.head, baseline.preprocessing),
+    built = walled(
+        Parts(baseline.features, baseline.head, baseline.preprocessing),
         masked.wall,
         visible_cells=masked.visible_cells,
     )
@@ -43,10 +43,8 @@ def assert_special_case(masked: MaskedModel, baseline: MaskedModel, batch: Tenso
         # One row of cells more, and it is no longer this network.
         more = masked.visible_cells.clone()
         more[masked.visible_map_rows] = True
-        parts = Split(baseline.features, baseline.head, baseline.preprocessing)
-        assert not torch.equal(
-            build_wall(parts, masked.wall, visible_cells=more)(batch), built(batch)
-        )
+        parts = Parts(baseline.features, baseline.head, baseline.preprocessing)
+        assert not torch.equal(walled(parts, masked.wall, visible_cells=more)(batch), built(batch))
 
 
 @pytest.mark.parametrize("seed", range(3))

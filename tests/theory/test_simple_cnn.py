@@ -47,9 +47,9 @@ def test_visible_parts_equal_the_whole():
     """Features and head on the visible rows alone give the same maps and scores."""
     model = simple_cnn(classes=3)
     images = torch.rand(2, 1, 30, 30, generator=torch.Generator().manual_seed(0))
-    visible = model.visible_features(images)
+    visible = model.visible_maps(images)
     assert torch.equal(visible, model.features(images)[:, :, :14])
-    torch.testing.assert_close(model.rest()(visible), model(images))
+    torch.testing.assert_close(model.rest.chain(visible), model(images))
 
 
 def test_gradcam_of_the_library_is_the_theorys():

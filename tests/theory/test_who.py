@@ -11,8 +11,8 @@ import camwall
 from camwall.audit.mechanisms import agreement, summary
 from camwall.check.report import VERDICTS
 from camwall.methods.rendering import render
-from camwall.models import Preprocessing, Split
-from camwall.models import simple_cnn
+from camwall.models import Preprocessing, simple_cnn
+from tests.helpers.networks import Parts, walled
 
 IMAGES = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 
@@ -35,7 +35,7 @@ def test_shapleycam_subtracts_half_the_second_derivative():
     head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 12 * 12, 6), nn.Tanh(), nn.Linear(6, 2))
     for parameter in nn.ModuleList([features, head]).parameters():
         nn.init.normal_(parameter, std=0.2, generator=generator)
-    model = camwall.build_wall(Split(features, head, Preprocessing((0.0,), (1.0,), None, 12)), 6)
+    model = walled(Parts(features, head, Preprocessing((0.0,), (1.0,), None, 12)), 6)
     found = camwall.explain(model, IMAGES, "ShapleyCAM", target=0, engine="grad-cam")
     maps = model.features(IMAGES).detach().requires_grad_()
     (g,) = torch.autograd.grad(model.head(maps)[:, 0].sum(), maps, create_graph=True)

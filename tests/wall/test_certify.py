@@ -1,5 +1,7 @@
 """The certificate: given to walls that hold, refused to every kind of hole."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,17 +11,24 @@ from torch.autograd.function import once_differentiable
 from camwall import (
     BlindnessError,
     CamwallError,
-    Split,
     Wall,
     WalledModel,
-    build_wall,
     certify,
     simple_cnn,
 )
 from camwall.models import MaskedModel, WholeModel
-from camwall.wall import reachable_rows
+from camwall.models.walled import Through
+from camwall.wall import needed_rows
 from tests.helpers.as_found import assert_same, snapshot, unsettle
-from tests.helpers.networks import NETWORKS, PLAIN, images, resnet_like, resnet_parts, vgg_like
+from tests.helpers.networks import (
+    NETWORKS,
+    Parts,
+    images,
+    resnet_like,
+    resnet_parts,
+    vgg_like,
+    walled,
+)
 
 
 @pytest.mark.parametrize("every_class", [False, True])
@@ -59,7 +68,7 @@ def test_one_weight_behind_the_wall_is_found_even_if_its_unit_is_silent() -> Non
     with torch.no_grad():
         model.cells()[3, 7, 4, 2] = 1e-20
         model.head[1].bias[3] = -1e6  # ReLU keeps the unit at 0
-    rows = np.flatnonzero(reachable_rows(model.features, 32, 5))
+    rows = np.flatnonzero(needed_rows(model.features, 32, 5)[0])
     with pytest.raises(BlindnessError, match=f"rows 19–{rows[-1]} are said to be hidden"):
         certify(model)
 
@@ -82,7 +91,7 @@ def test_a_weight_behind_the_wall_is_refused(every_class: bool, geometry: bool) 
     model = vgg_like(0)
     with torch.no_grad():
         model.cells()[:, :, 5, 2] = 1.0
-    rows = np.flatnonzero(reachable_rows(model.features, 32, 6))
+    rows = np.flatnonzero(needed_rows(model.features, 32, 6)[0])
     with pytest.raises(BlindnessError, match=rf"rows (19|2\d)–{rows[-1]} are said to be hidden"):
         certify(model if geometry else unruled(model), every_class=every_class)
 
@@ -116,8 +125,8 @@ def test_a_wall_stated_too_high_is_refused(network: str, geometry: bool) -> None
     model = NETWORKS[network](0)
     real, first = model.wall, model.wall.row - 2
     model.wall = Wall.rows(32, 32, first)
-    if isinstance(model, WholeModel):  # its wall is where it paints
-        model = become(model, _seen=lambda self, x, trunk: trunk(x.masked_fill(real.hidden, 0.0)))
+    if type(model) is WholeModel:  # its wall is where it paints
+        model = become(model, seen=lambda self, x: x.masked_fill(real.hidden, 0.0))
     assert (model.ground is None) == (network != "vgg")
     with pytest.raises(BlindnessError, match=f"rows {first}–{first + 1} are said to be hidden"):
         certify(model if geometry else unruled(model))
@@ -139,7 +148,7 @@ def test_a_wall_that_is_painted_is_where_it_is_stated() -> None:
 def test_a_trunk_that_is_not_split_is_refused(construction: str) -> None:
     """A head that reads visible rows only is no wall: receptive fields cross it."""
     model = resnet_like(0, construction)
-    model.features = lambda batch: model.trunk(batch)
+    model.seen = lambda batch: batch
     assert model.ground is None
     with pytest.raises(BlindnessError, match=r"rows 20–\d+ .* the gradient of a score is not 0"):
         certify(model)
@@ -147,21 +156,36 @@ def test_a_trunk_that_is_not_split_is_refused(construction: str) -> None:
 
 def test_maps_of_the_whole_image_on_both_sides_are_refused() -> None:
     """``paint="none"`` is no wall, and nothing is proved of it."""
-    model = build_wall(resnet_parts(0), 20, paint="none")
+    model = walled(resnet_parts(0), 20, paint="none")
     assert model.ground is None
     with pytest.raises(BlindnessError, match=r"rows 20–\d+ .* the gradient of a score is not 0"):
         certify(model)
+
+
+def leaky(construction: str, hole: Callable[[Tensor], Tensor]) -> WalledModel:
+    """A network whose scores have something of all maps added to them."""
+
+    def passed(self, batch: Tensor, through: Through) -> Tensor:
+        seen: list[Tensor] = []
+
+        def keep(maps: Tensor, output: object) -> Tensor:
+            seen.append(through(maps, output))
+            return seen[0]
+
+        return WholeModel.passed(self, batch, keep) + hole(seen[0])
+
+    return become(resnet_like(0, construction), passed=passed)
 
 
 @pytest.mark.parametrize("construction", ["whole", "apart"])
 def test_a_hole_for_one_class_alone_is_found(construction: str) -> None:
     """Each class counts, not their sum: two classes with opposite holes do not cancel."""
 
-    def leaky(self, maps: Tensor) -> Tensor:
-        hole = maps[:, 3, 7].mean(dim=1)
-        return self.after(self.read(maps)) + torch.stack([hole, -hole] + 4 * [0 * hole], dim=1)
+    def hole(maps: Tensor) -> Tensor:
+        of_one = maps[:, 3, 7].mean(dim=1)
+        return torch.stack([of_one, -of_one] + 4 * [0 * of_one], dim=1)
 
-    model = become(resnet_like(0, construction), head=leaky)
+    model = leaky(construction, hole)
     for every_class in (False, True):
         # Of the whole picture the last row of cells sees some visible pixels too, and these rows.
         with pytest.raises(BlindnessError, match=r"rows 20–31"):
@@ -172,11 +196,11 @@ def test_a_hole_for_one_class_alone_is_found(construction: str) -> None:
 def test_a_hole_without_gradient_is_found_by_repainting(construction: str) -> None:
     """A score that jumps with the hidden pixels has gradient 0 almost everywhere."""
 
-    def jump(self, maps: Tensor) -> Tensor:
-        return self.after(self.read(maps)) + (maps[:, :, 6:].amax(dim=(1, 2, 3)) > 100)[:, None]
+    def jump(maps: Tensor) -> Tensor:
+        return (maps[:, :, 6:].amax(dim=(1, 2, 3)) > 100)[:, None]
 
     with pytest.raises(BlindnessError, match="repainting them changes a score"):
-        certify(become(resnet_like(0, construction), head=jump))
+        certify(leaky(construction, jump))
 
 
 def test_geometry_that_says_too_little_is_refused() -> None:
@@ -211,9 +235,9 @@ def test_a_layer_that_cannot_be_differentiated_twice_falls_back_to_each_class() 
             return Once.apply(values)
 
     for construction in ("whole", "apart"):
-        model = resnet_like(0, construction)
-        model.after = nn.Sequential(Square(), *model.after)
-        assert certify(model).every_class
+        base = resnet_parts(0)
+        parts = Parts(base.features, nn.Sequential(Square(), *base.head))
+        assert certify(walled(parts, 20, construction=construction)).every_class
 
 
 @pytest.mark.parametrize("every_class", [False, True])
@@ -257,7 +281,7 @@ def test_bad_input() -> None:
     with pytest.raises(CamwallError, match=r"images of shape \[N, 3, 32, 32\]"):
         certify(vgg_like(0), torch.zeros(1, 3, 40, 40))
     bare = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    assert certify(build_wall(Split(nn.AvgPool2d(4), bare, PLAIN), 16)).visible_seen == 1
+    assert certify(walled(Parts(nn.AvgPool2d(4), bare), 16)).visible_seen == 1
 
 
 # --------------------------------------------------------------------------------------------
@@ -329,20 +353,20 @@ def test_the_simple_network_is_proved_by_geometry_as_it_was_made() -> None:
 )
 def test_walls_of_every_shape_are_certified_and_their_holes_named(wall: Wall) -> None:
     """A wall that is no row has no last row; without paint, its hidden pixels are seen."""
-    found = certify(build_wall(resnet_parts(0), wall))
+    found = certify(walled(resnet_parts(0), wall))
     assert found.wall == wall
     assert found.last_row_seen is None
     assert str(found).startswith(f"blind to {wall} ({wall.share:.1%} of the pixels): proved by")
     assert ", row" not in str(found)
     where = "columns" if wall.cut is not None and wall.cut[0] == 1 else "rows"
     with pytest.raises(BlindnessError, match=f"the wall has a hole: .*{where} .*are said to be"):
-        certify(build_wall(resnet_parts(0), wall, paint="none"))
+        certify(walled(resnet_parts(0), wall, paint="none"))
 
 
 def test_a_hole_of_one_pixel_is_named() -> None:
     """Of a wall that no rows or columns tell, pixels are counted."""
     wall = Wall.boxes(32, 32, [(4, 4, 12, 12), (16, 16, 28, 28)])
-    model = build_wall(resnet_parts(0), wall)
+    model = walled(resnet_parts(0), wall)
 
     def forward(self, batch: Tensor) -> Tensor:
         return WholeModel.forward(self, batch) + batch[:, 0, 20, 25, None]
