@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import textwrap
-import tomllib
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,8 +20,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import camwall
+from tests.helpers.repository import ROOT, project, requirements
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = sorted((ROOT / "book").glob("*.md"))
 CHAPTERS = [page for page in PAGES if "\n```{code-cell}" in page.read_text(encoding="utf-8")]
@@ -39,20 +38,6 @@ MODULE_NAMES = {
 }
 
 by_name = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-
-
-@cache
-def project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def requirements(*extras: str) -> list[Requirement]:
-    """The dependencies of the library and of some extras, without references to itself."""
-    lines = list(project()["dependencies"])
-    for extra in extras:
-        lines += project()["optional-dependencies"][extra]
-    found = [Requirement(line) for line in lines]
-    return [requirement for requirement in found if requirement.name != "camwall"]
 
 
 def tracked() -> list[Path]:
@@ -167,7 +152,7 @@ def test_conda_environment_agrees_with_pyproject() -> None:
         if line != "-e .":
             name, bounds = re.fullmatch(r"([\w.-]+)(.*)", line).groups()  # type: ignore[union-attr]
             conda[name] = bounds
-    for wanted in requirements("book"):
+    for wanted in requirements("book", "grad-cam", "train"):
         name = CONDA_NAMES.get(wanted.name, wanted.name)
         assert name in conda, f"environment.yml lacks {name}"
         assert set(conda[name].split(",")) == set(str(wanted.specifier).split(",")), name

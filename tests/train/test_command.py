@@ -27,8 +27,8 @@ from camwall.models import small_vgg
 from camwall.train import TrainingData, fit, pair_stacks
 from camwall.train.probes import probe_images
 from camwall.train.sources import ArraySource
+from tests.helpers.repository import ROOT
 from tests.helpers.training import RECIPE, kill, make_data, make_model, see_stripes_alone, stripes
-from tests.repo.test_repo import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -129,9 +129,20 @@ def digits() -> tuple["torch.Tensor", "torch.Tensor"]:
     images : Tensor [1797, 8, 8], uint8
         The original 17 grey levels spread over 0..255.
     labels : Tensor [1797], int64
+
+    Raises
+    ------
+    CamwallError
+        scikit-learn is not installed.
     """
     import torch
-    from sklearn.datasets import load_digits
+
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise CamwallError(
+            "the digits come with scikit-learn: pip install 'camwall[train]'"
+        ) from None
 
     bunch = load_digits()
     images = (bunch.images * 255 // 16).astype(np.uint8)

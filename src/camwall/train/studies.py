@@ -83,9 +83,10 @@ def _arrays(
 
 
 def _digits(folder: str | None) -> TrainingData:
+    images, labels = datasets.digits()  # says what is missing, if it is
+
     from sklearn.model_selection import train_test_split
 
-    images, labels = datasets.digits()
     images = tv.resize(images[:, None], [SMALL_SIZE, SMALL_SIZE], antialias=True)
     parts = train_test_split(
         np.arange(len(labels)), test_size=0.25, random_state=0, stratify=labels.numpy()
