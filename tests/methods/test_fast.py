@@ -10,9 +10,20 @@ from camwall import CamwallError, WalledModel, explain
 from camwall.config import quick
 from camwall.methods import fast
 from camwall.methods.fast import Winograd, fast_copy
-from camwall.models import MaskedModel, Split, build_wall
+from camwall.models import MaskedModel
+from camwall.wall import needed_rows
 from tests.helpers.as_found import assert_same, snapshot
-from tests.helpers.networks import CLASSES, NETWORKS, PLAIN, SIZE, images, randomise, resnet_parts
+from tests.helpers.networks import (
+    CLASSES,
+    NETWORKS,
+    PLAIN,
+    SIZE,
+    Parts,
+    images,
+    randomise,
+    resnet_parts,
+    walled,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +75,9 @@ def test_the_copy_computes_the_same(network: str, double: bool) -> None:
         batch = images(model, 3, seed).to(next(model.parameters()).dtype)
         before = snapshot(model, batch)
         copied = fast_copy(model.trunk)
-        found = model.visible_features(batch, copied)
+        found = model.visible_maps(batch, copied)
         assert_same(before, snapshot(model, batch))
-        expected = model.visible_features(batch)
+        expected = model.visible_maps(batch)
         scale = float(expected.detach().abs().max())
         assert (found - expected).abs().max() < (1e-12 if double else 1e-5) * scale
         assert not any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
@@ -97,12 +108,12 @@ def test_a_trunk_that_branches_keeps_its_normalisation() -> None:
             return self.inner(values) if values.sum() > 0 else self.inner(values) * 2
 
     base = resnet_parts(0)
-    model = build_wall(Split(Branching(base.features), base.head, base.preprocessing), 20)
+    model = walled(Parts(Branching(base.features), base.head), 20)
     copied = fast_copy(model.trunk)
     assert any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
     batch = images(model, 2)
     torch.testing.assert_close(
-        model.visible_features(batch, copied), model.visible_features(batch), atol=1e-4, rtol=1e-4
+        model.visible_maps(batch, copied), model.visible_maps(batch), atol=1e-4, rtol=1e-4
     )
 
 
@@ -161,7 +172,7 @@ def pooled(features: nn.Module, channels: int = 8, row: int = 16) -> WalledModel
     """``features`` behind a wall, average pooling and a dense layer above them."""
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES))
     randomise(nn.ModuleList([features, head]), 3)
-    return build_wall(Split(features, head, PLAIN), row)
+    return walled(Parts(features, head), row)
 
 
 def test_a_normalisation_of_two_names_is_folded_once() -> None:
@@ -170,7 +181,7 @@ def test_a_normalisation_of_two_names_is_folded_once() -> None:
     batch = images(model, 2).double()
     copied = fast_copy(model.trunk)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in copied.modules())
-    torch.testing.assert_close(model.visible_features(batch, copied), model.visible_features(batch))
+    torch.testing.assert_close(model.visible_maps(batch, copied), model.visible_maps(batch))
 
 
 class Standardised(nn.Conv2d):
@@ -215,10 +226,17 @@ def strange(name: str) -> WalledModel:
     return MaskedModel(features, head, (8, 8, 8), 3, PLAIN, masked=True).eval()
 
 
-def test_a_stack_of_its_own_has_no_known_receptive_fields() -> None:
-    """A masked trunk is not taken apart where it does more than run its layers."""
+def test_a_stack_of_its_own_is_not_taken_apart() -> None:
+    """It is one layer, whose reach is found by tainting; of it nothing is proved."""
+    model = strange("stack of its own")
     with pytest.raises(CamwallError, match="receptive fields of a Scaled are not known"):
-        strange("stack of its own")
+        needed_rows(model.features, SIZE, 3)
+    assert model.ground is None
+    assert model.wall.row == 18  # two 3×3 convolutions before row 2, and rows 15 to 17 before row 4
+    batch = images(model, 2)
+    torch.testing.assert_close(model.rest.chain(model.visible_maps(batch)), model(batch))
+    painted = batch.masked_fill(model.wall.hidden, float("nan"))
+    assert torch.equal(model.visible_maps(painted), model.visible_maps(batch))
 
 
 @pytest.mark.parametrize("name", ["conv of its own", "check of its input", "adaptive pooling"])
@@ -253,7 +271,7 @@ def test_heads_that_only_look_like_a_linear_layer_first(name: str) -> None:
     }
     head = heads[name]
     randomise(nn.ModuleList([features, head]), 3)
-    model = build_wall(Split(features, head, PLAIN), 16)
+    model = walled(Parts(features, head), 16)
     batch = images(model, 2)
     found = explain(model, batch, "AblationCAM")
     theirs = explain(model, batch, "AblationCAM", engine="grad-cam")

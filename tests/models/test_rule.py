@@ -340,7 +340,6 @@ def test_sides_whose_maps_do_not_make_up_the_map_are_refused() -> None:
     assert walled(parts, 8).visible_cells.shape == (20, 20)
 
 
-@pytest.mark.xfail(raises=CamwallError, strict=True, reason="larger maps are taken for none")
 def test_a_named_layer_may_have_more_cells_than_the_image_has_pixels() -> None:
     """Padding can add more rows than the kernel takes."""
     features = nn.Sequential(nn.Conv2d(3, 4, 1, padding=2), nn.ReLU())

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from camwall import CamwallError, Wall, masked_vgg16
 from camwall.config import quick
-from camwall.wall import needed_rows
+from camwall.wall import needed_rows, tainted
 
 EXAMPLES = 60 if quick() else 400
 
@@ -102,6 +102,64 @@ def test_rows_that_cannot_reach_have_no_gradient(
     (gradient,) = torch.autograd.grad(out[:, :, :visible].sum(), image)
     seen = (gradient[0, 0, :, 0] != 0).numpy()
     assert not (seen & ~needed_rows(stack, rows, visible)[0]).any()
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@settings(max_examples=EXAMPLES // 2, deadline=None)
+@given(st.lists(layers(), min_size=1, max_size=4), st.integers(4, 30), st.data())
+def test_what_a_nan_taints_are_the_receptive_fields(
+    stack: list[nn.Module], rows: int, data: st.DataObject
+) -> None:
+    """Of any rows that are marked, for each number of output rows that are read."""
+    image = torch.randn(1, 1, rows, 1, generator=torch.Generator().manual_seed(rows))
+    try:
+        with torch.no_grad():
+            out = nn.Sequential(*stack)(image).shape[2]
+    except RuntimeError:
+        assume(False)
+    marked = data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
+    found = tainted(nn.Sequential(*stack), image, torch.tensor(marked)[:, None])
+    assert found.shape == (out, 1)
+    for visible in range(1, out + 1):
+        expected = needed_rows(stack, rows, visible)[0][marked].any()
+        assert found[:visible].any() == expected
+
+
+class SamePadding(nn.Conv2d):
+    """As in EfficientNet: padding that follows from the image's size, more of it at the end."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        pads: list[int] = []
+        for size, kernel, stride in zip(
+            reversed(images.shape[2:]),
+            reversed(self.kernel_size),
+            reversed(self.stride),
+            strict=True,
+        ):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
+        padded = nn.functional.pad(images, pads)
+        return nn.functional.conv2d(padded, self.weight, self.bias, self.stride)
+
+
+@pytest.mark.parametrize("rows", [15, 16, 17])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (4, 2), (5, 3)])
+def test_a_layer_without_a_rule_is_tried_on_an_example(kernel: int, stride: int, rows: int) -> None:
+    """Between layers that have one, its rows are those with a gradient; without one it is refused.
+
+    Its own padding attribute, 0, would tell others.
+    """
+    torch.manual_seed(rows)
+    stack = nn.Sequential(nn.Conv2d(1, 2, 3), SamePadding(2, 2, kernel, stride), nn.MaxPool2d(2))
+    image = torch.randn(1, 1, rows, 9, requires_grad=True)
+    maps = nn.Sequential(stack[0], stack[1], nn.AvgPool2d(2))(image)  # a maximum hides the others
+    for visible in range(1, maps.shape[2] + 1):
+        (gradient,) = torch.autograd.grad(maps[:, :, :visible].sum(), image, retain_graph=True)
+        needed = needed_rows(stack, rows, visible, image.detach())
+        assert len(needed) == len(stack) + 1
+        np.testing.assert_array_equal(needed[0], (gradient != 0).any(dim=3)[0, 0].numpy())
+        with pytest.raises(CamwallError, match="of a SamePadding are not known"):
+            needed_rows(stack, rows, visible)
 
 
 def test_the_papers_wall_follows_from_its_layers() -> None:
