@@ -91,7 +91,11 @@ def test_the_notebook_builds_and_refuses_what_it_does_not_know(images, tmp_path)
     run = {"progress_bar": False, "cwd": str(tmp_path)}
     papermill.execute_notebook(NOTEBOOK, tmp_path / "OUT.ipynb", given, **run)
     (built,) = tmp_path.glob("out*")
-    assert json.loads((built / "manifest.json").read_text())["builder"] == "gen"
+    manifest = json.loads((built / "manifest.json").read_text())
+    assert manifest["builder"] == "gen"
+    assert manifest["command"].startswith(
+        "papermill notebooks/stacks.ipynb OUT.ipynb -p builder gen"
+    )
     misspelt = {"bilder": "gen", "folder": str(tmp_path / "never")}
     with pytest.raises(papermill.PapermillExecutionError, match="did you mean 'builder'"):
         papermill.execute_notebook(NOTEBOOK, tmp_path / "OUT.ipynb", misspelt, **run)

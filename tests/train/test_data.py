@@ -301,11 +301,24 @@ def test_pair_stacks_join_two_classes_at_the_wall():
 
 def test_the_small_vgg_refuses_what_it_is_not():
     """No classes, no channels, or images of another size: one line."""
-    with pytest.raises(CamwallError, match="at least one class"):
+    with pytest.raises(CamwallError, match="classes must be at least 1, not 0"):
         small_vgg(classes=0)
-    with pytest.raises(CamwallError, match="takes 3 × 28 × 28"):
+    with pytest.raises(CamwallError, match="takes images of 3×28×28"):
         small_vgg(channels=3, preprocessing=Preprocessing((0.5,), (0.5,), None, 28))
     model = small_vgg()
     assert model.map_shape[1:] == (14, 14)
     assert (model.wall.row, model.read_rows) == (15, 5)
     assert RECIPE.quick().epochs == 2
+
+
+def test_training_images_are_resized_as_the_preprocessing_says():
+    """Bicubic where it says bicubic, as image files are; the two differ."""
+    images = torch.randint(0, 256, (1, 3, 40, 60), generator=torch.Generator().manual_seed(0))
+    image = images[0].to(torch.uint8)
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    ways = [Preprocessing(resize=32, crop=28, bicubic=bicubic) for bicubic in (False, True)]
+    inputs = [evaluation_input(image, way) for way in ways]
+    assert (inputs[0] - inputs[1]).abs().max() > 0.1
+    for way, found in zip(ways, inputs, strict=True):
+        file = torch.from_numpy(np.array(way.fitted(picture))).permute(2, 0, 1)
+        assert (way.denormalize(found) * 255 - file).abs().max() < 1.5  # Pillow rounds otherwise

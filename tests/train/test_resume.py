@@ -99,9 +99,9 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
     """A folder holds one run; the message names what differs."""
     data = make_data()
     fit(make_model(data), data, replace(RECIPE, epochs=1), tmp_path, progress=False)
-    with pytest.raises(CamwallError, match=r"recipe has lr = 0.03, this one 0.01"):
+    with pytest.raises(CamwallError, match=r"another run \(recipe.lr 0.03, not 0.01\)"):
         fit(make_model(data), data, replace(RECIPE, epochs=1, lr=0.01), tmp_path, progress=False)
-    with pytest.raises(CamwallError, match=r"network has masked = True, this one False"):
+    with pytest.raises(CamwallError, match=r"network.masked [Tt]rue, not [Ff]alse"):
         fit(make_model(data, False), data, replace(RECIPE, epochs=1), tmp_path, progress=False)
 
 

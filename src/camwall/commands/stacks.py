@@ -1,5 +1,6 @@
 """One entry for the three builders, for the notebook and the command line."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from camwall import config
+from camwall import config, runs
 from camwall.errors import CamwallError
 from camwall.stacks import choices
 from camwall.stacks.cutouts import open as open_
@@ -35,6 +36,7 @@ def make(
     wall: int | Tensor | Wall | Mapping[str, Any] | None = None,
     pipeline: str | None = None,
     progress: bool = True,
+    command: str | None = None,
 ) -> Stacks:
     """Build stacks with the builder of a name; None leaves a parameter to the builder's default.
 
@@ -54,6 +56,8 @@ def make(
         :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``; in quick mode beside it.
     progress
         Show bars on stderr.
+    command
+        What the manifest records as the command; by default this process's.
 
     Returns
     -------
@@ -94,7 +98,12 @@ def make(
         given = _shrunk(given)
     if source is not None:
         given[name_of_source] = source
-    return function(_aside(folder), **given, progress=progress)
+    made = function(_aside(folder), **given, progress=progress)
+    if command is None or command == made.info["command"]:
+        return made
+    info = {**made.info, "command": command}
+    runs.write_json(made.folder / "manifest.json", info)
+    return dataclasses.replace(made, info=info)
 
 
 def _aside(folder: str | Path) -> Path:

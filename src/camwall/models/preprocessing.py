@@ -3,16 +3,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as tf
+from torchvision.transforms.functional import to_tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from camwall.errors import CamwallError
 from camwall.images import read_image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+AnyImage = TypeVar("AnyImage", Image, Tensor)
+
+
+def resize_and_crop(
+    image: AnyImage, resize: int | None, size: tuple[int, int], bicubic: bool = False
+) -> AnyImage:
+    """An image, or pixels [C, H, W], with the shorter side at ``resize``, cut to ``size`` (H, W).
+
+    None resizes nothing. What has the size already is left as it is.
+    """
+    if tuple(tv.get_size(image)) == tuple(size):
+        return image
+    if resize is not None:
+        mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
+        image = tv.resize(image, [resize], interpolation=mode, antialias=True)
+    return tv.center_crop(image, list(size))
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,10 @@ class Preprocessing:
         """Network inputs back to pixels in [0, 1]."""
         return images * self._stat(self.std, images) + self._stat(self.mean, images)
 
+    def fitted(self, image: AnyImage) -> AnyImage:
+        """An image, or pixels [C, H, W], resized and cut at its centre to the input's size."""
+        return resize_and_crop(image, self.resize, self.size, self.bicubic)
+
     def pixels(self, path: str | Path) -> Tensor:
         """Read one image file as pixels in [0, 1], shape [C, H, W].
 
@@ -62,15 +85,12 @@ class Preprocessing:
         """
         image = read_image(path).convert("RGB" if len(self.mean) == 3 else "L")
         height, width = self.size
-        if image.size != (width, height):
-            if self.resize is None:
-                raise CamwallError(
-                    f"{path} is {image.width}×{image.height}, not {width}×{height}, and "
-                    "this model resizes nothing"
-                )
-            mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
-            image = tf.center_crop(tf.resize(image, self.resize, mode), [height, width])
-        return tf.to_tensor(image)
+        if self.resize is None and image.size != (width, height):
+            raise CamwallError(
+                f"{path} is {image.width}×{image.height}, not {width}×{height}, and "
+                "this model resizes nothing"
+            )
+        return to_tensor(self.fitted(image))
 
     def load(self, paths: Sequence[str | Path]) -> Tensor:
         """Read image files as network inputs, shape [N, C, H, W]."""

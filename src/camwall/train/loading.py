@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.v2 import functional as tv
 
 from camwall.errors import CamwallError
@@ -148,19 +148,9 @@ class Schedule:
                 yield [(self.epoch, i) for i in mine[first : first + self.micro_batch]]
 
 
-def whole_image(image: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Resize and crop at the centre, as the model's preprocessing does with image files."""
-    crop = [preprocessing.crop] * 2
-    if list(image.shape[1:]) == crop:
-        return image
-    if preprocessing.resize is not None:
-        image = tv.resize(image, [preprocessing.resize], antialias=True)
-    return tv.center_crop(image, crop)
-
-
 def evaluation_input(image: Tensor, preprocessing: Preprocessing) -> Tensor:
     """A uint8 image [C, H, W] as normalised network input."""
-    return preprocessing.normalize(whole_image(image, preprocessing).float() / 255)
+    return preprocessing.normalize(preprocessing.fitted(image).float() / 255)
 
 
 class Batches:
@@ -203,8 +193,11 @@ class Batches:
 
     def _resize(self, image: Tensor) -> Tensor:
         if not self.training:
-            return whole_image(image, self.preprocessing)
-        return tv.resize(image, [self.preprocessing.crop] * 2, antialias=True)
+            return self.preprocessing.fitted(image)
+        mode = (
+            InterpolationMode.BICUBIC if self.preprocessing.bicubic else InterpolationMode.BILINEAR
+        )
+        return tv.resize(image, list(self.preprocessing.size), interpolation=mode, antialias=True)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for packed in self.loader:

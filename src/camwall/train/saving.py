@@ -1,5 +1,6 @@
 """Training checkpoints: all that a killed run needs to go on as if nothing had happened."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from accelerate.utils import gather_object
 
 from camwall.errors import CamwallError
 from camwall.models.checkpoint import read_weights, save_atomic
-from camwall.runs import remove_unfinished, writing
+from camwall.runs import refuse_other, remove_unfinished, writing
 from camwall.train.recipe import Recipe
 
 LAST, MODEL, METRICS = "last.pt", "model.pt", "metrics.csv"
@@ -72,13 +73,5 @@ def load_training(
     known = content.get("identity") if isinstance(content, dict) else None
     if not isinstance(known, dict) or not known.keys() >= identity.keys():
         raise CamwallError(f"{out / LAST} is not of camwall's training: give another folder")
-    for part, expected in identity.items():
-        found = known[part]
-        if found != expected:
-            differs = [key for key in expected if found.get(key) != expected[key]]
-            raise CamwallError(
-                f"{out} holds another run: its {part} has {differs[0]} = "
-                f"{found.get(differs[0])!r}, this one {expected[differs[0]]!r}; give another "
-                "folder, or delete this one"
-            )
+    refuse_other(out, json.loads(json.dumps(known)), identity)  # a tuple equals its list
     return content
