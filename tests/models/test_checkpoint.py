@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from camwall import certify, masked_vgg16
+from camwall import certify, masked_vgg16, simple_cnn
 from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import NETWORK, load_checkpoint, save_checkpoint
+from tests.helpers.networks import vgg_like
 from tests.helpers.training import make_data, make_model
 
 
@@ -52,6 +53,15 @@ def test_our_checkpoints_come_back_bit_for_bit(tmp_path):
         images = torch.rand(2, 1, 28, 28)
         assert torch.equal(loaded(images), model.eval()(images))
         assert all(p.requires_grad for p in loaded.parameters())
+
+
+def test_a_network_that_no_builder_makes_is_not_saved(tmp_path):
+    """The file could not say what to build; nothing is written."""
+    for model in (vgg_like(0), simple_cnn(filters=2)):
+        with pytest.raises(CamwallError, match=r"only networks of .*: save model\.state_dict") as e:
+            save_checkpoint(model, tmp_path / "model.pt")
+        assert "\n" not in str(e.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_wall_is_applied_again(tmp_path):
