@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from camwall.check import check
-from camwall.check import images as source
+from camwall.check import images as image_sets
 from camwall.check.store import RecordStore
 from camwall.commands.cli import main
 from camwall.errors import CamwallError
@@ -291,16 +291,16 @@ def test_processes_share_the_reading_and_stop_together(photographs, tmp_path, mo
     """Each reads its share; the digest is that of one process, an error every process's."""
     shutil.copytree(photographs, tmp_path / "p")
     paths = sorted((tmp_path / "p").iterdir())
-    files = source.Source(small_model(), paths)
+    files = image_sets.ImageSet(paths, small_model().preprocessing)
     alone = files.digest(SimpleNamespace(process_index=0, num_processes=1, is_main_process=True))
 
     def shared(rank):
         def gather(own):
-            shares = [[source._file_digest(path) for path in paths[k::2]] for k in range(2)]
+            shares = [[image_sets._file_digest(path) for path in paths[k::2]] for k in range(2)]
             assert own == [shares[rank]]
             return shares
 
-        monkeypatch.setattr(source, "gather_object", gather)
+        monkeypatch.setattr(image_sets, "gather_object", gather)
         state = SimpleNamespace(process_index=rank, num_processes=2, is_main_process=rank == 0)
         return files.digest(state)
 

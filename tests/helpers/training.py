@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from camwall.models import MaskedModel
-from camwall.models import small_vgg
+from camwall.models import MaskedModel, small_vgg
 from camwall.train import Recipe, TrainingData, fit
 from camwall.train.sources import ArraySource
 

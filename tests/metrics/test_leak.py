@@ -1,13 +1,13 @@
 """The leak: by hand, on empty maps, with and without the pixels that interpolation fills."""
 
-from math import sqrt
+from math import isnan, sqrt
 
 import pytest
 import torch
 
 from camwall import CamwallError, Wall, explain, leak
 from camwall.methods import render
-from camwall.metrics import is_empty
+from camwall.metrics import is_empty, mean_leak
 from tests.helpers.networks import NETWORKS, images
 
 WALL = Wall.rows(4, 2, 2)
@@ -58,6 +58,16 @@ def test_a_flat_map_scores_the_flat_level() -> None:
     wall = Wall.rows(224, 224, 170)
     found = leak(torch.ones(1, 224, 224), wall)
     assert found.item() == pytest.approx(wall.flat_level) == pytest.approx(sqrt(54 / 224))
+
+
+def test_a_mean_leaves_out_empty_maps() -> None:
+    """The mean of 0 and 1, its standard error; of too few maps there is none."""
+    maps = torch.zeros(3, 2, 2)
+    maps[0, 0, 0] = maps[1, 1, 1] = 1
+    wall = Wall.rows(2, 2, 1)
+    assert mean_leak(maps, wall) == pytest.approx((0.5, 0.5))
+    assert mean_leak(maps[1:], wall) == pytest.approx((1.0, float("nan")), nan_ok=True)
+    assert all(map(isnan, mean_leak(maps[2:], wall)))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -153,7 +153,7 @@ def _cheap(tensor: torch.Tensor, std: float) -> torch.Tensor:
 
 
 def test_a_network_keeps_its_weights_and_shares_them() -> None:
-    """What `build_wall` makes is trained as the network itself; both are in evaluation mode."""
+    """What `build_wall` makes is trained as the network itself, which stays in its mode."""
     for construction in ("whole", "apart"):
         network = torchvision.models.resnet18(num_classes=5).train()
         before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -161,6 +161,7 @@ def test_a_network_keeps_its_weights_and_shares_them() -> None:
         assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
         assert {id(p) for p in network.parameters()} == {id(p) for p in model.parameters()}
         assert not any(module.training for module in model.modules())
+        assert all(module.training for module in network.modules())
 
 
 def test_a_refused_network_is_left_in_its_mode() -> None:

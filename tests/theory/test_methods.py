@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from camwall import theory
+from camwall import Wall, theory
 from camwall.errors import CamwallError
+from camwall.metrics import mean_leak
 
 SETTING = theory.Setting(image_rows=8, image_columns=8, visible_rows=2)
 TAU, PLACE = 0.7, (5, 2)
@@ -289,15 +290,6 @@ def test_dial_rows_by_hand():
         next(theory.dial_rows("x", maps[2:], gradients[2:], visible_map_rows=1, radii=[0]))
 
 
-def test_map_leak_by_hand():
-    """3 in a visible row and 4 in a hidden one: 4/5. A zero map has none."""
-    saliency = torch.zeros(2, 4, 4)
-    saliency[0, 1, 1], saliency[0, 2, 3] = 3, 4
-    leaks = theory.map_leak(saliency, 2)
-    assert leaks[0] == pytest.approx(0.8)
-    assert leaks[1].isnan()
-
-
 # Predictions -------------------------------------------------------------------------------
 
 
@@ -305,9 +297,8 @@ def test_map_leak_by_hand():
 def test_predicted_leak_is_the_measured_one(method):
     """Drawing weights from their law gives the mean leak that 4,000 real heads have."""
     maps, cells, weights = heads(one_trunk(filters=12), 4_000, seed=6)
-    predicted = theory.mean_leak(
-        theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=4_000, seed=1), 4
-    )
+    drawn = theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=4_000, seed=1)
+    predicted = mean_leak(drawn, Wall.rows(6, 6, 4))
     routed = torch.zeros(4_000, 12, 36, dtype=torch.double)
     index = F.max_pool2d(maps[None], 2, return_indices=True)[1][0, :, :2].flatten(1)
     routed.scatter_(2, index.expand(4_000, -1, -1), weights)
@@ -324,9 +315,8 @@ def test_predicted_leak_is_the_measured_one(method):
             0,
         ).sum((2, 3)),
     }[method]
-    measured = theory.mean_leak(torch.relu(torch.einsum("dv,vhw->dhw", alpha, maps)), 4)
-    error = math.hypot(predicted.standard_error, measured.standard_error)
-    assert abs(predicted.value - measured.value) < 4 * error
+    measured = mean_leak(torch.relu(torch.einsum("dv,vhw->dhw", alpha, maps)), Wall.rows(6, 6, 4))
+    assert abs(predicted[0] - measured[0]) < 4 * math.hypot(predicted[1], measured[1])
 
 
 def test_uniform_prediction_is_the_mean_map():
@@ -337,30 +327,7 @@ def test_uniform_prediction_is_the_mean_map():
         torch.testing.assert_close(predicted, maps.mean(0).expand(3, -1, -1))
 
 
-def test_principal_projection_against_a_covariance_eigenvector():
-    """EigenCAM's projection has the largest variance, mean 0, and its largest value positive."""
-    maps = one_trunk().maps[0].double()
-    projection = theory.principal_projection(maps)
-    table = maps.flatten(1).T
-    _, vectors = torch.linalg.eigh(torch.cov(table.T))
-    by_hand = ((table - table.mean(0)) @ vectors[:, -1]).reshape(6, 6)
-    torch.testing.assert_close(projection.abs(), by_hand.abs(), rtol=1e-8, atol=1e-12)
-    assert projection.max() >= -projection.min()
-    values = torch.linalg.eigvalsh(torch.cov(table.T))
-    assert projection.mean() == pytest.approx(0, abs=1e-12)
-    assert projection.var() == pytest.approx(float(values[-1]))
-
-
 def test_unknown_method_is_refused_with_the_known_ones():
     """The message lists what has a law."""
     with pytest.raises(CamwallError, match=r"is known for 'HiResCAM'; known: GradCAM, "):
         theory.predicted_maps("HiResCAM", torch.ones(2, 4, 4), visible_rows=1, tau=1.0)
-
-
-def test_mean_leak_leaves_out_empty_maps_and_needs_two():
-    """Empty maps do not enter the mean; with fewer than two others there is none."""
-    saliency = torch.zeros(3, 2, 2)
-    saliency[0, 0, 0] = saliency[1, 1, 1] = 1
-    assert theory.mean_leak(saliency, 1).value == 0.5
-    with pytest.raises(CamwallError, match="fewer than two"):
-        theory.mean_leak(saliency[1:], 1)

@@ -19,10 +19,10 @@ import camwall.commands.train
 from camwall import explain, leak, load_checkpoint
 from camwall.commands.cli import app
 from camwall.commands.collect import collect_runs, paired_leaks, percent, share
-from camwall.commands.follow import FOLLOWED, follow_leaks
 from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.metrics import is_empty
+from camwall.metrics.leak import FOLLOWED, follow_leaks
 from camwall.models import small_vgg
 from camwall.train import TrainingData, fit, pair_stacks
 from camwall.train.probes import probe_images

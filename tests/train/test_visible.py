@@ -59,7 +59,7 @@ def test_the_visible_part_gives_the_same_scores_and_gradients(masked, wide):
         found.append([scores, *shared])
     for value, expected in zip(*found, strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
-    assert part.rows == (model.wall.row if masked else 28)
+    assert part.model.rows_read == (model.wall.row if masked else 28)
     assert part.dense.weight.numel() == model.cells()[:, :, : model.read_rows].numel()
 
 
@@ -70,7 +70,7 @@ def test_the_paper_network_keeps_73_of_205_million_weights():
     with torch.device("meta"):
         model = masked_vgg16()
         part = visible_part(model)
-    assert part.rows == 170
+    assert part.model.rows_read == 170
     assert model.cells().numel() == 205_520_896
     assert part.dense.weight.numel() == 73_400_320
 

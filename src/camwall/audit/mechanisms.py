@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from camwall import theory
-from camwall.methods import METHODS, explain
-from camwall.methods.registry import Mechanism, find
-from camwall.metrics import is_empty, leak, response
+from camwall.methods import METHODS, Mechanism, explain, find
+from camwall.methods.components import corrected
+from camwall.methods.principal import first_component
+from camwall.metrics import is_empty, leak, mean_leak, response
 from camwall.models import MaskedModel, simple_cnn
+from camwall.wall import Wall
 
 Row = dict[str, Any]
 
@@ -81,6 +83,11 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _cells_behind(model: MaskedModel) -> Wall:
+    """The wall on the map's own grid."""
+    return Wall.rows(*model.setting.map_shape, model.setting.visible_map_rows)
+
+
 def predicted_leak(method: str, model: MaskedModel, image: Tensor, tau: float) -> float:
     """A method's mean leak by theory, from one image's maps and the law of the weights alone.
 
@@ -92,16 +99,16 @@ def predicted_leak(method: str, model: MaskedModel, image: Tensor, tau: float) -
     CamwallError
         A method whose weights have no law here.
     """
-    mechanism, rows = find(method).mechanism, model.setting.visible_map_rows
-    if mechanism is Mechanism.POSITION_WISE:
+    if find(method).mechanism is Mechanism.POSITION_WISE:
         return 0.0
+    wall = _cells_behind(model)
     with torch.no_grad():
         maps = model.features(image[None])[0]
     if method == "EigenCAM (corrected)":
-        return float(theory.map_leak(torch.relu(theory.principal_projection(maps)), rows))
+        return float(leak(corrected(first_component(maps[None])).relu(), wall))
     visible, pool = model.setting.visible_rows, model.setting.pool
     drawn = theory.predicted_maps(method, maps, visible_rows=visible, tau=tau, pool=pool)
-    return theory.mean_leak(drawn, rows).value
+    return mean_leak(drawn, wall)[0]
 
 
 def prediction_rows(
@@ -138,13 +145,13 @@ def prediction_rows(
         for method in methods:
             with torch.no_grad():
                 raw = explain(model, batch, method, target=range(heads), normalize=False)
-            measured = theory.mean_leak(raw, model.setting.visible_map_rows)
+            measured, error = mean_leak(raw, _cells_behind(model))
             yield {
                 "method": method,
                 "trunk": seed,
                 "predicted": predicted_leak(method, model, image, tau),
-                "measured": measured.value,
-                "se": measured.standard_error,
+                "measured": measured,
+                "se": error,
                 "own": own,
             }
 

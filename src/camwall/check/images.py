@@ -1,4 +1,4 @@
-"""Images for a check, read when they are needed."""
+"""The images of a check, read when they are needed, and what tells them and a model from others."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from camwall.errors import CamwallError
 from camwall.images import opened
-from camwall.models import WalledModel, require_walled
+from camwall.models import Preprocessing
 from camwall.processes import PartialState
 from camwall.stacks.store import load
 
@@ -31,36 +31,40 @@ class HasPaths(Protocol):
     def groups(self) -> Sequence[int] | None: ...
 
 
-ImageSet = Tensor | HasPaths | Sequence[str | Path] | str | Path
+AnyImages = Tensor | HasPaths | Sequence[str | Path] | str | Path
 
 
-class Source:
-    """Images by number, each loaded when asked for, so that memory does not grow with their count.
+class ImageSet:
+    """Images by number, each read when asked for, so that memory does not grow with their count.
 
     Parameters
     ----------
-    model : WalledModel
-        Its preprocessing reads the files.
     images : tensor [N, C, H, W], stacks, a folder of them or of images, or sequence of paths
+    preprocessing : Preprocessing
+        Reads the files.
     labels : sequence of int, optional
         The class of each image; taken from stacks where they know it.
     """
 
     def __init__(
-        self, model: WalledModel, images: ImageSet, labels: Sequence[int] | None = None
+        self,
+        images: AnyImages,
+        preprocessing: Preprocessing,
+        labels: Sequence[int] | None = None,
     ) -> None:
-        require_walled(model)
-        self._model = model
+        self._preprocessing = preprocessing
+        self._last: dict[int, Tensor] = {}
         if isinstance(images, str | Path):
             images = load(images)
         self._tensor = images if isinstance(images, Tensor) else None
-        if labels is None and isinstance(images, HasPaths):
-            labels = images.labels_visible
-        if self._tensor is not None:
-            self.names = [str(index) for index in range(len(self._tensor))]
+        groups = None
+        if isinstance(images, Tensor):
+            self.names = [str(index) for index in range(len(images))]
         else:
-            paths = images.paths if isinstance(images, HasPaths) else images
-            self._paths = [Path(path) for path in paths]  # type: ignore[union-attr]
+            if isinstance(images, HasPaths):
+                labels = images.labels_visible if labels is None else labels
+                groups, images = images.groups, images.paths
+            self._paths = [Path(path) for path in images]
             self.names = [path.name for path in self._paths]
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
@@ -71,7 +75,6 @@ class Source:
             raise CamwallError("no images to check: the set is empty")
         if labels is not None and len(labels) != len(self.names):
             raise CamwallError(f"{len(self.names)} images have {len(labels)} labels")
-        groups = images.groups if isinstance(images, HasPaths) else None
         self.groups = list(range(len(self.names))) if groups is None else list(groups)
         self.labels = None if labels is None else [int(label) for label in labels]
 
@@ -79,10 +82,13 @@ class Source:
         return len(self.names)
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        """The images of these numbers as network inputs [n, C, H, W]."""
+        """The images of these numbers as network inputs [n, C, H, W]; each number once."""
         if self._tensor is not None:
             return self._tensor[list(indices)]
-        return self._model.preprocessing.load([self._paths[index] for index in indices])
+        read, last = self._preprocessing.load, self._last
+        # An image is asked for twice in a row: as what the one before hides, and as itself.
+        self._last = {i: last[i] if i in last else read([self._paths[i]]) for i in indices}
+        return torch.cat(list(self._last.values()))
 
     def digest(self, state: PartialState, progress: bool = False) -> str:
         """A checksum of all images, names and content, that tells one set from another.
@@ -93,9 +99,9 @@ class Source:
         """
         if self._tensor is not None:
             return hashlib.sha256(_bytes(self._tensor)).hexdigest()
-        rank, count = state.process_index, state.num_processes
+        count = state.num_processes
         mine = tqdm(
-            self._paths[rank::count],
+            self._paths[state.process_index :: count],
             "reading the images",
             disable=not progress or not state.is_main_process,
             leave=False,

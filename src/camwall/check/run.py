@@ -11,17 +11,18 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall.as_found import evaluating, finite, outside_inference_mode
-from camwall.check.images import ImageSet, Source, model_digest
+from camwall.as_found import evaluating, outside_inference_mode
+from camwall.check.images import AnyImages, ImageSet, model_digest
 from camwall.check.report import Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.errors import CamwallError
 from camwall.methods import Engine, Evidence, Method, chosen, saliency, shown
 from camwall.methods.evidence import as_target, check_images
 from camwall.methods.explain import AnyMethod
-from camwall.metrics import REPAINTS, is_empty, leak, random_level, repaint
-from camwall.metrics.response import check_blind, largest_change
-from camwall.models import WalledModel
+from camwall.metrics import REPAINTS, is_empty, random_level, repaint
+from camwall.metrics.leak import leaks_beyond
+from camwall.metrics.response import blind_scores, largest_change
+from camwall.models import WalledModel, require_walled
 from camwall.processes import processes
 
 #: What `check` can measure of a map.
@@ -31,7 +32,7 @@ METRICS = ("response", "leak")
 @outside_inference_mode
 def check(
     model: WalledModel,
-    images: ImageSet,
+    images: AnyImages,
     methods: Sequence[AnyMethod] | None = None,
     *,
     metrics: Sequence[str] = METRICS,
@@ -95,25 +96,23 @@ def check(
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
     asked = chosen(default_methods(engine) if methods is None else methods, engine)
-    named = {method.name: method for method in asked}
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
         raise CamwallError(f"metrics are some of {', '.join(METRICS)}, not {list(metrics)}")
     repaints = list(repaints) if "response" in metrics else []
     if "response" in metrics and not repaints:
         raise CamwallError("a response needs at least one repaint")
-    source = Source(model, images, labels)
+    require_walled(model)
+    pictures = ImageSet(images, model.preprocessing, labels)
     state, device = processes(), next(model.parameters()).device
-    with torch.no_grad(), evaluating(model):
-        first = source.load([0]).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            check_images(model, first)
-            scores = finite(model(first))
-            check_blind(model, first, _repainted(model, source, range(1), first, repaints))
+    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        first = pictures.load([0]).to(device)
+        check_images(model, first)
+        scores = blind_scores(model, first, _repainted(model, pictures, range(1), first, repaints))
     targets = None
     if target is not None:
-        targets = as_target(target, scores.expand(len(source), -1)).tolist()
-    for name, label in zip(source.names, source.labels or (), strict=False):
+        targets = as_target(target, scores.expand(len(pictures), -1)).tolist()
+    for name, label in zip(pictures.names, pictures.labels or (), strict=False):
         if not 0 <= label < scores.shape[1]:
             raise CamwallError(
                 f"label {label} of image {name} is not one of the model's {scores.shape[1]} classes"
@@ -124,9 +123,9 @@ def check(
         "ground": model.ground,
         "metrics": list(metrics),
         "repaints": repaints,
-        "images": source.digest(state, progress),
+        "images": pictures.digest(state, progress),
         "preprocessing": str(model.preprocessing),
-        "labels": source.labels,
+        "labels": pictures.labels,
         "engine": engine,
         "autocast": autocast,
         "target": targets,
@@ -134,123 +133,110 @@ def check(
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = RecordStore(run, identity, state.process_index)
     with closing(store):  # until all are done: who comes now would tidy away what others write
-        batches = [range(i, min(i + batch, len(source))) for i in range(0, len(source), batch)]
-        # Who does what depends on the batches alone, not on what is done: two processes never meet.
-        mine = batches[state.process_index :: state.num_processes]
+        batches = [range(i, min(i + batch, len(pictures))) for i in range(0, len(pictures), batch)]
         done = {(record["image"], record["method"]) for record in store.found}
+        # Who does what depends on the batches alone, not on what is done: two processes never meet.
+        work = [
+            (
+                group,
+                [m for m in asked if any((pictures.names[i], m.name) not in done for i in group)],
+            )
+            for group in batches[state.process_index :: state.num_processes]
+        ]
         bar = tqdm(
-            total=sum(len(group) for group in mine) * len(named),
-            initial=sum(
-                (source.names[i], name) in done for group in mine for i in group for name in named
-            ),
+            total=sum(len(group) * len(missing) for group, missing in work),
             desc="check",
             unit="map",
             disable=not progress or not state.is_main_process,
         )
+        bleed = model.wall.bleed(model.visible_cells)
         with bar, evaluating(model):
-            for group in mine:
-                files = [source.names[i] for i in group]
-                missing = [n for n in named if any((file, n) not in done for file in files)]
+            for group, missing in work:
                 if not missing:
                     continue
-                loaded = source.load(group).to(device)
+                loaded = pictures.load(group).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                     classes = None if targets is None else [targets[i] for i in group]
                     with torch.no_grad():
-                        shared = Evidence(model, loaded, classes)
-                        painted = _repainted(model, source, group, loaded, repaints)
-                        moved = shared.repainted(*painted)
-                    for name in missing:
-                        bar.set_postfix_str(name, refresh=False)
-                        method = named[name]
-                        records = _records(source, group, shared, moved, method, metrics)
-                        store.add(records)
+                        evidence = Evidence(model, loaded, classes)
+                        painted = _repainted(model, pictures, group, loaded, repaints)
+                        moved = evidence.repainted(*painted)
+                    for method in missing:
+                        bar.set_postfix_str(method.name, refresh=False)
+                        store.add(
+                            _measured(pictures, group, evidence, moved, method, metrics, bleed)
+                        )
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
-    records = store.found + added
-    frame = _ordered(records, source.names, list(named))
-    groups = dict(zip(source.names, source.groups, strict=True))
+    names = [method.name for method in asked]
+    wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])
+    frame = pd.DataFrame(store.found + added).drop_duplicates(["image", "method"])
+    frame = frame.set_index(["image", "method"]).loc[wanted].reset_index()
+    groups = dict(zip(pictures.names, pictures.groups, strict=True))
     return Report(
         records=frame.assign(group=frame["image"].map(groups)),
         wall=model.wall,
-        methods=tuple(named),
-        random_level=random_level(model.wall, model.visible_cells.shape),
+        methods=tuple(names),
+        random_level=random_level(model.wall, tuple(model.visible_cells.shape)),
         identity=identity,
     )
 
 
 def _repainted(
-    model: WalledModel, source: Source, group: range, images: Tensor, repaints: Sequence[str]
+    model: WalledModel, pictures: ImageSet, group: range, images: Tensor, repaints: Sequence[str]
 ) -> list[Tensor]:
     """The images of a group under each repaint."""
     others = images
     if "other" in repaints:
         # The next image of the set, not of the batch: what is measured hangs on no batch size.
-        following = [(i + 1) % len(source) for i in group]
-        alone = len(source) == 1
-        others = images.flip((2, 3)) if alone else source.load(following).to(images)
+        following = [(i + 1) % len(pictures) for i in group]
+        alone = len(pictures) == 1
+        others = images.flip((2, 3)) if alone else pictures.load(following).to(images)
     return [repaint(name, model, images, others) for name in repaints]
 
 
-def _records(
-    source: Source,
+def _measured(
+    pictures: ImageSet,
     group: range,
-    shared: Evidence,
+    evidence: Evidence,
     moved: Sequence[Evidence],
     method: Method,
     metrics: Sequence[str],
+    bleed: Tensor,
 ) -> list[Record]:
     """What is measured of one method on the images of a pass and its repaints."""
-    wall, cells_read = shared.model.wall, shared.model.visible_cells
+    wall, scores, count = evidence.model.wall, evidence.scores.detach(), len(group)
     start = time.perf_counter()
-    name, found = method.name, saliency(shared, method)
+    found = saliency(evidence, method)
     # Single precision where autocast gave less; double stays double.
     maps = shown(found.to(torch.promote_types(found.dtype, torch.float32)), method, wall.shape)
-    seconds = (time.perf_counter() - start) / len(group)
-    scores = shared.scores.detach()
-    for i, each in zip(group, maps, strict=True):
+    seconds = (time.perf_counter() - start) / count
+    names = [pictures.names[i] for i in group]
+    for name, each in zip(names, maps, strict=True):
         if not torch.isfinite(each).all():
             raise CamwallError(
-                f"{name}'s map of image {source.names[i]} holds NaN or infinite values; its leak "
+                f"{method.name}'s map of image {name} holds NaN or infinite values; its leak "
                 "has no meaning"
             )
-    leaks = clear = responses = torch.full((len(group),), torch.nan)
+    leaks = clear = responses = torch.full((count,), torch.nan)
     if "leak" in metrics:
-        leaks, clear = leak(maps, wall), leak(maps, wall, clear_of=cells_read)
+        leaks, clear = leaks_beyond(maps, wall, [None, bleed])
     if "response" in metrics:
-        responses = largest_change(found, shared, moved, method)
-    columns = zip(
-        group,
-        shared.target.tolist(),
-        leaks.tolist(),
-        clear.tolist(),
-        is_empty(maps).tolist(),
-        responses.tolist(),
-        scores.argmax(dim=1).tolist(),
-        strict=True,
-    )
-    rows: list[Record] = []
-    for position, (i, target, whole, beyond, empty, moves, prediction) in enumerate(columns):
-        record: Record = {
-            "image": source.names[i],
-            "method": name,
-            "target": target,
-            "leak": whole,
-            "leak_clear": beyond,
-            "empty": empty,
-            "response": moves,
-            "prediction": prediction,
-            "seconds": seconds,
-        }
-        if source.labels is not None:
-            row, label = scores[position], source.labels[i]
-            record["rank"] = int((row > row[label]).sum())
-        rows.append(record)
-    return rows
-
-
-def _ordered(records: list[Record], images: list[str], methods: list[str]) -> pd.DataFrame:
-    """The records by image and method in the order asked for, each once."""
-    wanted = pd.MultiIndex.from_product([images, methods], names=["image", "method"])
-    frame = pd.DataFrame(records).drop_duplicates(["image", "method"])
-    return frame.set_index(["image", "method"]).loc[wanted].reset_index()
+        responses = largest_change(found, evidence, moved, method)
+    columns = {
+        "image": names,
+        "method": [method.name] * count,
+        "target": evidence.target.tolist(),
+        "leak": leaks.tolist(),
+        "leak_clear": clear.tolist(),
+        "empty": is_empty(maps).tolist(),
+        "response": responses.tolist(),
+        "prediction": scores.argmax(dim=1).tolist(),
+        "seconds": [seconds] * count,
+    }
+    if pictures.labels is not None:
+        labels = torch.tensor([pictures.labels[i] for i in group], device=scores.device)
+        columns["rank"] = (scores > scores.gather(1, labels[:, None])).sum(dim=1).tolist()
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]

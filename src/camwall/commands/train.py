@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from camwall.commands.follow import follow_leaks
 from camwall.config import quick
 from camwall.errors import CamwallError
+from camwall.metrics.leak import follow_leaks
 from camwall.models import MaskedModel
 from camwall.processes import processes
 from camwall.runs import manifest, write_json, writing

@@ -1,12 +1,16 @@
 """The leak: how much of a saliency map lies behind the wall."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
+from camwall.methods import explain_each
 from camwall.methods.rendering import render
+from camwall.models import WalledModel
 from camwall.wall import Wall
 
 
@@ -18,7 +22,7 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     Parameters
     ----------
     maps : tensor [N, H, W]
-        Saliency maps, at the image's size.
+        Saliency maps, at the image's size; or raw ones, with a wall of cells.
     wall : Wall
     clear_of : bool tensor [h, w], optional
         The map cells that the network reads (``model.visible_cells``): leaves out, of both norms,
@@ -28,14 +32,20 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     Returns
     -------
     tensor [N], in [0, 1]
-        0 for an all-zero map, which points nowhere: `is_empty` tells these, and tables count them
-        apart.
+        0 for an all-zero map, which points nowhere: `is_empty` tells these, and they count in no
+        mean.
 
     Raises
     ------
     CamwallError
         Maps of another shape than the wall's, or that hold NaN.
     """
+    (found,) = leaks_beyond(maps, wall, [None if clear_of is None else wall.bleed(clear_of)])
+    return found
+
+
+def leaks_beyond(maps: Tensor, wall: Wall, bleeds: Sequence[Tensor | None]) -> list[Tensor]:
+    """`leak` without each of these sets of hidden pixels, bool [H, W]; None leaves out none."""
     if maps.ndim != 3 or tuple(maps.shape[1:]) != wall.shape:
         raise CamwallError(
             f"the leak is measured on maps of shape [N, {wall.shape[0]}, {wall.shape[1]}], "
@@ -45,11 +55,14 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
     # In float32 squares of values below 1e-23 would vanish; not every device knows double.
     energy = maps.cpu().double().square().flatten(1)
-    behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
-    sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
-    visible, hidden = (energy @ sides.T).unbind(dim=1)
-    total = visible + hidden
-    return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt()
+    found = []
+    for bleed in bleeds:
+        behind = wall.hidden if bleed is None else wall.hidden & ~bleed
+        sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
+        visible, hidden = (energy @ sides.T).unbind(dim=1)
+        total = visible + hidden
+        found.append(torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt())
+    return found
 
 
 def is_empty(maps: Tensor) -> Tensor:
@@ -57,7 +70,18 @@ def is_empty(maps: Tensor) -> Tensor:
     return (maps == 0).flatten(1).all(dim=1)
 
 
-def random_level(wall: Wall, cells: Sequence[int], *, draws: int = 1000, seed: int = 0) -> float:
+def mean_leak(maps: Tensor, wall: Wall) -> tuple[float, float]:
+    """The mean leak of maps [N, H, W] and its standard error, empty maps left out.
+
+    NaN where too few are left: one map has a mean and no error.
+    """
+    leaks = leak(maps, wall)[~is_empty(maps).cpu()]
+    error = float(leaks.std()) / len(leaks) ** 0.5 if len(leaks) > 1 else math.nan
+    return float(leaks.mean()), error
+
+
+@cache
+def random_level(wall: Wall, cells: tuple[int, int], *, draws: int = 1000, seed: int = 0) -> float:
     """The mean leak of maps that are noise: uniform values on a grid of cells, rendered as any map.
 
     Parameters
@@ -66,9 +90,55 @@ def random_level(wall: Wall, cells: Sequence[int], *, draws: int = 1000, seed: i
     cells : (h, w) of the maps
     draws, seed : int
     """
-    generator = torch.Generator().manual_seed(seed)
-    total = 0.0
-    for start in range(0, draws, 50):
-        raw = torch.rand(min(50, draws - start), *cells, generator=generator)
-        total += float(leak(render(raw, wall.shape), wall).sum())
+    raw = torch.rand(draws, *cells, generator=torch.Generator().manual_seed(seed))
+    total = sum(float(leak(render(maps, wall.shape), wall).sum()) for maps in raw.split(50))
     return total / draws
+
+
+#: Methods that one pass gives for all: cheap enough to follow from epoch to epoch.
+FOLLOWED = (
+    "GradCAM",
+    "GradCAM++",
+    "XGradCAM",
+    "AblationCAM",
+    "EigenCAM",
+    "LayerCAM",
+    "HiResCAM",
+)
+
+
+def follow_leaks(
+    stacks: Tensor, methods: Sequence[str] = FOLLOWED, batch: int = 25
+) -> Callable[[WalledModel], dict[str, float]]:
+    """Make a function that measures each method's mean leak on a fixed set of stacks.
+
+    Parameters
+    ----------
+    stacks : tensor [N, C, H, W]
+        Network inputs.
+    methods : sequence of str
+        Names in `METHODS`.
+    batch : int
+        Stacks at a time.
+
+    Returns
+    -------
+    callable
+        From a network to ``leak/METHOD`` and ``error/METHOD``, `mean_leak` and its standard error
+        where they are numbers, and ``empty/METHOD``, the number of maps that are zero everywhere.
+        Upsampling bleeds into no hidden row here: receptive fields reach beyond the last visible
+        map row. For the baseline it is the share of the map where the masked network has its wall.
+        `camwall.train.fit` takes it as ``measure``.
+    """
+
+    def measure(model: WalledModel) -> dict[str, float]:
+        device = next(model.parameters()).device
+        found = [explain_each(model, part.to(device), methods) for part in stacks.split(batch)]
+        row: dict[str, float] = {}
+        for name in methods:
+            maps = torch.cat([part[name].cpu() for part in found])
+            row[f"leak/{name}"], row[f"error/{name}"] = mean_leak(maps, model.wall)
+            row[f"empty/{name}"] = float(is_empty(maps).sum())
+        return {name: value for name, value in row.items() if not math.isnan(value)}
+
+    return measure

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from camwall.as_found import evaluating, outside_inference_mode
+from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import Engine, Evidence, Mechanism, Method, find, saliency
 from camwall.methods.evidence import Target
@@ -34,20 +34,24 @@ def repaint(name: str, model: WalledModel, images: Tensor, others: Tensor) -> Te
     return fill(name, images, model.wall, model.preprocessing)
 
 
-def check_blind(model: WalledModel, images: Tensor, repainted: Sequence[Tensor]) -> None:
-    """Refuse a model whose scores move under a repaint: then the paired test has no zero.
+def blind_scores(model: WalledModel, images: Tensor, repainted: Sequence[Tensor]) -> Tensor:
+    """The scores, of a model whose scores no repaint moves: else the paired test has no zero.
 
     Raises
     ------
     BlindnessError
+        They move.
+    CamwallError
+        They are not finite.
     """
     with torch.no_grad():
-        scores = model(images)
+        scores = finite(model(images))
         if not all(torch.equal(model(other), scores) for other in repainted):
             raise BlindnessError(
                 "repainting what is said to be hidden moves the scores: the response is measured "
                 "on a model that is blind behind its wall (camwall.certify says where it is not)"
             )
+    return scores
 
 
 def change(before: Tensor, after: Tensor) -> Tensor:
@@ -144,7 +148,7 @@ def response(
         evidence = Evidence(model, images, target)
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
         painted = [repaint(name, model, evidence.images, others) for name in repaints]
-        check_blind(model, evidence.images[:1], [each[:1] for each in painted])
+        blind_scores(model, evidence.images[:1], [each[:1] for each in painted])
         before = saliency(evidence, chosen)
         # One after the other: the images are as many as the caller likes.
         repainted = (evidence.repainted(x)[0] for x in painted)

@@ -1,6 +1,6 @@
 """A wall without training, around any network, at any of its layers."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,11 +24,11 @@ class WholeModel(WalledModel):
     """B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), scores = rest(M ⊙ B); made by `build_wall`.
 
     x̃ is the image whose hidden pixels are painted. The trunk is the network up to one layer, the
-    rest what comes after it; neither is cut out. One pass of the network, over x̃, gives the scores,
-    with the layer's output replaced; a pass of a twin, over x, ends at the layer. The twin's
-    parameters are the network's and its modules its own: no hook and no state of a module carries
-    anything from one side to the other, and methods with a rule for each module (DeepLift, LRP)
-    find each called once.
+    rest what comes after it; neither is cut out. One pass of a twin of the network, over x̃, gives the
+    scores, with the layer's output replaced; a pass of another, over x, ends at the layer. The
+    twins' parameters are the network's and their modules their own: the network is left as it was,
+    no hook and no state of a module carries anything from one side to the other, and methods with a
+    rule for each module (DeepLift, LRP) find each called once.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class WholeModel(WalledModel):
         super().__init__(layer, wall, visible_cells, preprocessing)
         self.paint = paint
         try:
-            twin = with_shared_parameters(network)
+            twins = [with_shared_parameters(network) for _ in range(2)]
         except (RuntimeError, TypeError, AttributeError) as error:
             raise CamwallError(
                 f"a {type(network).__name__} cannot be copied ({_line(error)}): give a network "
                 "without tensors that hang in a graph, locks or open files"
             ) from None
-        self.twins = nn.ModuleList([network, twin])
+        self.twins = nn.ModuleList(twins)
 
     def seen(self, images: Tensor) -> Tensor:
         """What the scores are made of: x̃ [N, C, H, W]."""
@@ -276,7 +276,8 @@ def build_wall(
     wall = Wall.of(wall, *preprocessing.size)
     with torch.no_grad(), evaluating(network):
         images = _inputs(network, preprocessing)
-        found = find_layer(network, images, layer)
+        follows = partial(_follows_the_image, network, images)
+        found = find_layer(network, images, layer, follows if apart else lambda layer: True)
         height, width = found.maps(found.output(network, images), wall.shape).shape[2:]
         visible = (
             ~wall.cells(height, width) if visible_cells is None else visible_cells.cpu().bool()
@@ -334,6 +335,16 @@ def _inputs(network: nn.Module, preprocessing: Preprocessing) -> Tensor:
             "network that draws no random numbers in evaluation mode and keeps no state"
         )
     return images
+
+
+def _follows_the_image(network: nn.Module, images: Tensor, layer: Layer) -> bool:
+    """Whether half an image has fewer cells, unlike those of an adaptive pooling."""
+    half = images[:, :, : images.shape[2] // 2]
+    try:
+        counts = [layer.maps(layer.output(network, x), _size(x)).shape[2] for x in (half, images)]
+    except (RuntimeError, ValueError, AssertionError):
+        return True  # it takes no sides at all, as `_check_sides` will say
+    return counts[0] < counts[1]
 
 
 def _check_sides(

@@ -92,7 +92,7 @@ class Layer:
         def fits(h: int, w: int) -> bool:
             # The cells of a map have the proportions of the image, up to rounding.
             even = h == w if size[0] == size[1] else abs(h * size[1] - w * size[0]) <= max(size)
-            return even and h * w > 1 and h <= size[0]
+            return even and h * w > 1
 
         if len(shape) == 3 and fits(shape[1], shape[2]):
             return Layer(name, call, "NCHW")
@@ -207,7 +207,12 @@ def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, A
     return list(found.values()), scores
 
 
-def find_layer(network: nn.Module, images: Tensor, wanted: str | nn.Module | None = None) -> Layer:
+def find_layer(
+    network: nn.Module,
+    images: Tensor,
+    wanted: str | nn.Module | None = None,
+    accept: Callable[[Layer], bool] = lambda layer: True,
+) -> Layer:
     """The layer of that name, the layer that is that module, or by default the last fit one.
 
     Fit is a layer whose output is a map, which all of the image passes through on its way to the
@@ -220,6 +225,8 @@ def find_layer(network: nn.Module, images: Tensor, wanted: str | nn.Module | Non
         In evaluation mode.
     images : tensor [2, C, H, W]
         Two different inputs.
+    accept : layer → bool
+        What else the default has to be.
 
     Raises
     ------
@@ -254,13 +261,14 @@ def find_layer(network: nn.Module, images: Tensor, wanted: str | nn.Module | Non
     candidates = [(at, out) for at, out in candidates if next(tensors(out)).requires_grad]
     outputs = [next(tensors(output)) for _, output in candidates]
     weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
-    grads = torch.autograd.grad(scores, outputs, weights, allow_unused=True)
+    grads = torch.autograd.grad(scores, outputs, weights, allow_unused=True) if outputs else ()
     size = (images.shape[2], images.shape[3])
     for (layer, output), grad in reversed(list(zip(candidates, grads, strict=True))):
         if grad is None:
             continue
         at = (layer.maps(grad, size) != 0).any(dim=1).flatten(1).sum(dim=1)
-        if (at > 1).all() and _carries_all(network, layer, images, output, scores):
+        carries = (at > 1).all() and _carries_all(network, layer, images, output, scores)
+        if carries and accept(layer):
             return layer
     raise CamwallError(
         f"no layer of the {kind} has a spatial extent, reaches the scores, and lets nothing pass "

@@ -82,7 +82,7 @@ class MaskedModel(WalledModel):
         needed = needed_rows(features, size[0], visible_map_rows, example)
         visible = torch.zeros(map_shape[1:], dtype=torch.bool, device="cpu")  # not meta
         visible[:visible_map_rows] = True
-        wall = Wall.rows(*size, _count(needed[0]))
+        wall = Wall.of(_count(needed[0]), *size)
         super().__init__(Layer("features"), wall, visible, preprocessing, class_names)
         self.features, self.head = features, head
         self.map_shape, self.masked, self.made_by = map_shape, masked, made_by
@@ -171,7 +171,7 @@ class MaskedModel(WalledModel):
         rows = np.zeros(self.wall.shape[0], bool)
         if sizes.any():
             last = _count(sizes.cpu().numpy() != 0)
-            pools = needed_rows(self.head[: self.depth - 1], self.map_shape[1], last)
+            pools = needed_rows(list(self.head)[: self.depth - 1], self.map_shape[1], last)
             reach = needed_rows(self.features, len(rows), _count(pools[0]), self._example)
             rows = reach[0]
         return torch.from_numpy(rows)[:, None].expand(self.wall.shape)

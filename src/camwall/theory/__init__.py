@@ -21,7 +21,7 @@ head_widths    N₁, …, N_L              widths of the head's hidden ReLU laye
 =============  ======================  ==========================================================
 """
 
-from camwall.theory.dial import dial_energy, dial_rows, map_leak, windowed_gradcam
+from camwall.theory.dial import dial_energy, dial_rows, windowed_gradcam
 from camwall.theory.filterlaw import FilterLaw, gradcam_filter_law, xgradcam_filter_law
 from camwall.theory.given import (
     ablationcam_given_maps,
@@ -53,7 +53,7 @@ from camwall.theory.montecarlo import (
     simulate_gradcam,
     summarise,
 )
-from camwall.theory.predict import WEIGHT_LAWS, mean_leak, predicted_maps, principal_projection
+from camwall.theory.predict import WEIGHT_LAWS, predicted_maps
 from camwall.theory.setting import Setting, energy_leak
 from camwall.theory.table import (
     POOLINGS,
@@ -93,12 +93,9 @@ __all__ = [
     "gradcampp_positive",
     "head_rows",
     "looseness_rows",
-    "map_leak",
-    "mean_leak",
     "montecarlo_rows",
     "pooling_rows",
     "predicted_maps",
-    "principal_projection",
     "simulate_gradcam",
     "some_map_positive",
     "summarise",

@@ -107,11 +107,3 @@ def dial_rows(
             "leak_high": float(leaks.mean() + half),
             "empty": float((~lit).mean()),
         }
-
-
-def map_leak(saliency: Tensor, visible_map_rows: int) -> Tensor:
-    """Share of each map's l2 norm in its hidden rows: [..., h, w] -> [...]; NaN for a zero map.
-
-    This is the leak on the map's own grid, before any resizing: no bleed across the wall.
-    """
-    return saliency[..., visible_map_rows:, :].norm(dim=(-2, -1)) / saliency.norm(dim=(-2, -1))

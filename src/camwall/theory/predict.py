@@ -13,8 +13,6 @@ from torch import Tensor
 
 from camwall.errors import CamwallError
 from camwall.theory.chi import check_count
-from camwall.theory.dial import map_leak
-from camwall.theory.montecarlo import Estimate
 
 #: (maps [V, h, w], visible pooled cells [V, n], τ, draws, generator) -> weights [draws, V]
 WeightLaw = Callable[[Tensor, Tensor, float, int, torch.Generator], Tensor]
@@ -79,21 +77,6 @@ WEIGHT_LAWS: dict[str, WeightLaw] = {
 }
 
 
-def principal_projection(maps: Tensor) -> Tensor:
-    """EigenCAM's map before its ReLU: maps [V, h, w] -> [h, w], from the maps alone.
-
-    The positions' vectors of V activations, centred, projected on their first principal direction
-    (Muhammad and Yeasin, 2020). An SVD leaves the sign open; it is set so that the largest absolute
-    value is positive.
-    """
-    table = maps.flatten(1).T.double()
-    centred = table - table.mean(0)
-    projection = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
-    if projection.max() < -projection.min():
-        projection = -projection
-    return projection.reshape(maps.shape[1:])
-
-
 def predicted_maps(
     method: str,
     maps: Tensor,
@@ -126,12 +109,3 @@ def predicted_maps(
     generator = torch.Generator().manual_seed(seed)
     weights = WEIGHT_LAWS[method](maps, cells, tau, check_count("draws", draws), generator)
     return torch.relu(torch.einsum("dv,vhw->dhw", weights, maps))
-
-
-def mean_leak(saliency: Tensor, visible_map_rows: int) -> Estimate:
-    """Mean leak of maps [N, h, w] with its standard error, empty maps left out."""
-    leaks = map_leak(saliency.double(), visible_map_rows)
-    leaks = leaks[~leaks.isnan()]
-    if len(leaks) < 2:
-        raise CamwallError("fewer than two maps that are not empty: their leak has no mean")
-    return Estimate(float(leaks.mean()), float(leaks.std() / len(leaks) ** 0.5))
