@@ -24,8 +24,8 @@ class WholeModel(WalledModel):
     """B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), scores = rest(M ⊙ B); made by `build_wall`.
 
     x̃ is the image whose hidden pixels are painted. The trunk is the network up to one layer, the
-    rest what comes after it; neither is cut out. One pass of a twin of the network, over x̃, gives the
-    scores, with the layer's output replaced; a pass of another, over x, ends at the layer. The
+    rest what comes after it; neither is cut out. One pass of a twin of the network, over x̃, gives
+    the scores, with the layer's output replaced; a pass of another, over x, ends at the layer. The
     twins' parameters are the network's and their modules their own: the network is left as it was,
     no hook and no state of a module carries anything from one side to the other, and methods with a
     rule for each module (DeepLift, LRP) find each called once.
