@@ -54,7 +54,8 @@ def build(network: dict[str, Any]) -> MaskedModel:
     """The network of a description, with random weights."""
     given = dict(network)
     builder, names = BUILDERS[given.pop("name")], given.pop("class_names")
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in given["preprocessing"].items()}
+    told = given["preprocessing"].items()
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told}
     if builder is masked_vgg16:  # which says how many channels it has, in older files
         given.pop("channels", None)
     model = builder(**{**given, "preprocessing": Preprocessing(**fields)})

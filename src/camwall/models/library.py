@@ -101,10 +101,10 @@ def _said_by(given: Any) -> Preprocessing | None:
             given["mean"], given["std"], size, resize, given.get("interpolation") == "bicubic"
         )
     if hasattr(given, "image_mean"):  # transformers' processor
-        scaled, cropped = dict(given.size or {}), dict(getattr(given, "crop_size", None) or {})
+        scaled: dict[str, int] = dict(given.size or {})
+        cropped: dict[str, int] = dict(getattr(given, "crop_size", None) or {})
         crop = cropped if cropped and getattr(given, "do_center_crop", True) else scaled
-        edge = crop.get("shortest_edge")
-        size = (crop.get("height", edge), crop.get("width", edge))
+        size = tuple(crop.get(side) or crop["shortest_edge"] for side in ("height", "width"))
         resize = scaled.get("shortest_edge") or min(scaled.get("height", 0), scaled.get("width", 0))
         percent = getattr(given, "crop_pct", None)
         resize = floor(min(size) / percent) if percent else resize

@@ -147,10 +147,10 @@ class MaskedModel(WalledModel):
         maps, pooled = images, True
         layers = leaves(self.trunk if trunk is None else trunk)
         for layer, (count, every) in zip(layers, self._needed, strict=False):
-            tight = type(layer) is nn.Conv2d and layer.out_channels >= 128 and not every
-            if pooled or tight:
-                maps = maps[:, :, :count]
-            maps = _without_last_padding(layer, maps) if tight else layer(maps)
+            if type(layer) is nn.Conv2d and layer.out_channels >= 128 and not every:
+                maps = _without_last_padding(layer, maps[:, :, :count])
+            else:
+                maps = layer(maps[:, :, :count] if pooled else maps)
             pooled = isinstance(layer, nn.MaxPool2d)
         return maps[:, :, : self.read_rows]
 
@@ -203,7 +203,8 @@ def _count(rows: np.ndarray) -> int:
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A dense layer on given weights, which it does not own: the way back to them stays."""
-    layer = nn.Linear(*weight.shape[::-1], bias=bias is not None, device="meta")
+    units, inputs = weight.shape
+    layer = nn.Linear(inputs, units, bias=bias is not None, device="meta")
     del layer.weight, layer.bias
     layer.weight, layer.bias = weight, bias  # type: ignore[assignment]
     return layer
