@@ -51,17 +51,17 @@ def ablated_scores(evidence: Evidence, index: int) -> Tensor:
     unit = int(evidence.target[index])
     layers = list(_layers(evidence.chain or nn.Identity()))
     start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
-    if start is None or type(layers[start]) is not nn.Linear:
-        return _ablated_by_copies(evidence, index)
-    cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
-    if cells.ndim != 2:
+    if start is None:
         return _ablated_by_copies(evidence, index)
     first, rest = layers[start], layers[start + 1 :]
+    cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
+    if type(first) is not nn.Linear or cells.ndim != 2:
+        return _ablated_by_copies(evidence, index)
     # Of the last layer's outputs only the target's is wanted.
     if not rest:
-        first, unit = _unit(first, unit), 0  # type: ignore[arg-type]
-    elif type(rest[-1]) is nn.Linear:
-        rest[-1], unit = _unit(rest[-1], unit), 0
+        first, unit = _unit(first, unit), 0
+    elif type(last := rest[-1]) is nn.Linear:
+        rest[-1], unit = _unit(last, unit), 0
     channels, weight = maps.shape[1], first.weight
     terms = torch.einsum(
         "vc,uvc->vu", cells.reshape(channels, -1), weight.unflatten(1, (channels, -1))
