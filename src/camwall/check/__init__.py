@@ -2,10 +2,10 @@
 
 from camwall.check.paper import compare, published
 from camwall.check.report import VERDICTS, Report, bootstrap, default_methods
-from camwall.check.run import METRICS, check
+from camwall.check.run import DEFAULT_METRICS, check
 
 __all__ = [
-    "METRICS",
+    "DEFAULT_METRICS",
     "VERDICTS",
     "Report",
     "bootstrap",

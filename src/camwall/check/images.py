@@ -3,9 +3,9 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate.utils import gather_object
@@ -21,7 +21,10 @@ from camwall.stacks.store import load
 
 @runtime_checkable
 class HasPaths(Protocol):
-    """Image files, the class of each visible animal, and who shares one; `stacks.Stacks`."""
+    """Image files, the class of each visible animal, and who shares one; `stacks.Stacks`.
+
+    An attribute ``annotations`` beside these is optional.
+    """
 
     @property
     def paths(self) -> Sequence[Path]: ...
@@ -44,6 +47,8 @@ class ImageSet:
         Reads the files.
     labels : sequence of int, optional
         The class of each image; taken from stacks where they know it.
+    annotations : name → one value for each image, optional
+        Beside those that the images bring.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class ImageSet:
         images: AnyImages,
         preprocessing: Preprocessing,
         labels: Sequence[int] | None = None,
+        annotations: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         self._preprocessing = preprocessing
         self._last: dict[int, Tensor] = {}
@@ -58,6 +64,7 @@ class ImageSet:
             images = load(images)
         self._tensor = images if isinstance(images, Tensor) else None
         groups = None
+        self.annotations = {**getattr(images, "annotations", {}), **(annotations or {})}
         if isinstance(images, Tensor):
             self.names = [str(index) for index in range(len(images))]
         else:
@@ -75,11 +82,18 @@ class ImageSet:
             raise CamwallError("no images to check: the set is empty")
         if labels is not None and len(labels) != len(self.names):
             raise CamwallError(f"{len(self.names)} images have {len(labels)} labels")
+        for name, values in self.annotations.items():
+            if len(values) != len(self.names):
+                raise CamwallError(f"{len(self.names)} images have {len(values)} {name}")
         self.groups = list(range(len(self.names))) if groups is None else list(groups)
         self.labels = None if labels is None else [int(label) for label in labels]
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def notes(self, indices: Sequence[int]) -> dict[str, list[Any]]:
+        """What is said of the images of these numbers, by name."""
+        return {name: [values[i] for i in indices] for name, values in self.annotations.items()}
 
     def load(self, indices: Sequence[int]) -> Tensor:
         """The images of these numbers as network inputs [n, C, H, W]; each number once."""
@@ -131,6 +145,16 @@ def _file_digest(path: Path) -> bytes | str:
     except CamwallError as error:
         return str(error)
     return hashlib.sha256(content).digest()
+
+
+def digest(values: Sequence[Any]) -> str:
+    """A checksum of annotations: numbers, arrays or tensors."""
+    sha = hashlib.sha256()
+    for value in values:
+        value = torch.as_tensor(value)
+        sha.update(f"{value.dtype}{list(value.shape)}".encode())
+        sha.update(_bytes(value))
+    return sha.hexdigest()
 
 
 def model_digest(model: torch.nn.Module) -> str:

@@ -21,6 +21,13 @@ RESAMPLES = 10_000
 #: A leak below this is rounding of float32 maps. A response has no such threshold.
 ROUNDING = 1e-6
 
+#: The metrics that a verdict is made of.
+VERDICT = ("response", "leak", "leak_clear")
+
+#: Columns of the records and of the table that are no metric's: none can have their name.
+OF_RECORDS = ("image", "method", "target", "empty", "prediction", "seconds", "group", "rank")
+OF_TABLE = ("mean", "std", "low", "high", "clear", "images", "moved", "repainted", "verdict")
+
 #: What a method does behind a wall, by the two by two of response and leak.
 VERDICTS = {
     "blind": "no repaint moves a map, and no map is positive behind the wall",
@@ -40,6 +47,17 @@ def _verdict(records: pd.DataFrame) -> str:
     if (records["leak_clear"] > ROUNDING).any():
         return "points there without looking"
     return "blind but for bleed" if (records["leak"] > ROUNDING).any() else "blind"
+
+
+def _mean(records: pd.DataFrame, metric: str) -> tuple[float, float, float]:
+    """The mean of a metric over the images that have it, and its interval."""
+    has = records[records[metric].notna()]
+    return has[metric].mean(), *bootstrap(has[metric].to_numpy(), has["group"].to_numpy())
+
+
+def _named(records: pd.DataFrame, metric: str) -> dict[str, float]:
+    names = metric, f"{metric}_low", f"{metric}_high"
+    return dict(zip(names, _mean(records, metric), strict=True))
 
 
 def bootstrap(
@@ -85,17 +103,17 @@ class Report:
     Attributes
     ----------
     records : DataFrame
-        One row for each image and method: ``image``, ``method``, ``target``, ``leak``,
-        ``leak_clear`` (bleed left out), ``empty``, ``response`` (a metric that was not asked for is
-        NaN), ``prediction``, ``seconds``, ``group`` of images that share a visible half, and
-        ``rank`` of the image's label among the scores where it has one.
+        One row for each image and method: ``image``, ``method``, ``target``, each metric by its
+        name (``response``, ``leak`` and ``leak_clear``, bleed left out, are NaN where they were
+        not asked for), ``empty``, ``prediction``, ``seconds``, ``group`` of images that share a
+        visible half, and ``rank`` of the image's label among the scores where it has one.
     wall : Wall
     methods : tuple of str
         In the order of the table.
     random_level : float
         The mean leak of maps that are noise.
     identity : dict
-        What was checked: digests of model and images, engine.
+        What was checked: digests of model and images, metrics, engine.
     """
 
     records: pd.DataFrame
@@ -119,37 +137,40 @@ class Report:
         count in none of these; ``images``, the number in all; ``response``, the mean over the same
         images, with its interval ``response_low`` to ``response_high``; ``moved``, the number of
         images whose map any repaint moved, of ``repainted`` that were; ``verdict``, see `VERDICTS`,
-        where both metrics were asked for.
+        where both metrics were asked for; then every other metric as the response, over the images
+        that have it.
         """
         rows = []
         for method in self.methods:
             records = self.records[self.records["method"] == method]
             kept = records[~records["empty"]]
-            leaks = kept[kept["leak"].notna()]
             asked = records["response"].notna().any()
             both = asked and records["leak"].notna().any()
-            moves = kept[kept["response"].notna()]
-            low, high = bootstrap(leaks["leak"].to_numpy(), leaks["group"].to_numpy())
-            between = bootstrap(moves["response"].to_numpy(), moves["group"].to_numpy())
+            mean, low, high = _mean(kept, "leak")
             rows.append(
                 {
                     "method": method,
-                    "mean": kept["leak"].mean(),
+                    "mean": mean,
                     "std": kept["leak"].std(ddof=1),
                     "low": low,
                     "high": high,
                     "clear": kept["leak_clear"].mean(),
                     "empty": len(records) - len(kept),
                     "images": len(records),
-                    "response": moves["response"].mean(),
-                    "response_low": between[0],
-                    "response_high": between[1],
+                    **_named(kept, "response"),
                     "moved": int((records["response"] > 0).sum()) if asked else None,
                     "repainted": int(records["response"].notna().sum()),
                     "verdict": _verdict(records) if both else None,
                 }
             )
+            for metric in self._others:
+                rows[-1] |= _named(kept, metric)
         return pd.DataFrame(rows).set_index("method")
+
+    @property
+    def _others(self) -> list[str]:
+        """The metrics beyond the verdict's."""
+        return [name for name in self.identity.get("metrics", ()) if name not in VERDICT]
 
     @property
     def accuracy(self) -> dict[str, float]:
@@ -163,16 +184,18 @@ class Report:
     def formatted(self) -> pd.DataFrame:
         """The table as it is printed: the verdict, then response and leak in %, to a tenth.
 
-        A response stands with its 95 % interval in brackets, a leak with its standard deviation,
+        A metric stands with its 95 % interval in brackets, but a leak with its standard deviation,
         the 95 % interval of its mean beside it.
         """
         table = self.table
-        columns = ["mean", "std", "low", "high", "clear"]
-        columns += ["response", "response_low", "response_high"]
-        said = {
-            name: table[name].map(lambda v: "–" if np.isnan(v) else f"{100 * v:.1f}")
-            for name in columns
-        }
+        said = table.select_dtypes("float").map(
+            lambda value: "–" if np.isnan(value) else f"{100 * value:.1f}"
+        )
+
+        def with_interval(metric: str) -> pd.Series:
+            between = " (" + said[f"{metric}_low"] + "–" + said[f"{metric}_high"] + ")"
+            return (said[metric] + between).where(table[metric].notna(), "–")
+
         frame = pd.DataFrame(
             {
                 "leak, %": said["mean"] + " ± " + said["std"],
@@ -182,9 +205,10 @@ class Report:
             }
         )
         if table["response"].notna().any():
-            between = " (" + said["response_low"] + "–" + said["response_high"] + ")"
-            moves = (said["response"] + between).where(table["moved"] != 0, "0 exactly")
-            frame.insert(0, "response, %", moves.where(table["response"].notna(), "–"))
+            moves = with_interval("response").where(table["moved"] != 0, "0 exactly")
+            frame.insert(0, "response, %", moves)
+        for metric in self._others:
+            frame[f"{metric}, %"] = with_interval(metric)
         frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # an entry stays on one line
         if table["verdict"].notna().any():
             frame.insert(0, "verdict", table["verdict"].fillna("–"))

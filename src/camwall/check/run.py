@@ -1,9 +1,10 @@
 """The loop of a check: images streamed, work shared, finished records kept."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -12,21 +13,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
-from camwall.check.images import AnyImages, ImageSet, model_digest
-from camwall.check.report import Report, default_methods
+from camwall.check.images import AnyImages, ImageSet, digest, model_digest
+from camwall.check.report import OF_RECORDS, OF_TABLE, VERDICT, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.errors import CamwallError
-from camwall.methods import Engine, Evidence, Method, chosen, saliency, shown
+from camwall.methods import Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.methods.explain import AnyMethod
-from camwall.metrics import REPAINTS, is_empty, random_level, repaint
-from camwall.metrics.leak import leaks_beyond
-from camwall.metrics.response import blind_scores, largest_change
+from camwall.metrics import METRICS, REPAINTS, Metric, is_empty, random_level, repaint
+from camwall.metrics import chosen as chosen_metrics
+from camwall.metrics.response import blind_scores
 from camwall.models import WalledModel, require_walled
 from camwall.processes import processes
 
-#: What `check` can measure of a map.
-METRICS = ("response", "leak")
+#: What a verdict is made of.
+DEFAULT_METRICS = ("response", "leak")
 
 
 @outside_inference_mode
@@ -35,9 +36,10 @@ def check(
     images: AnyImages,
     methods: Sequence[AnyMethod] | None = None,
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
     repaints: Sequence[str] = REPAINTS,
     labels: Sequence[int] | None = None,
+    annotations: Mapping[str, Sequence[Any]] | None = None,
     target: int | Sequence[int] | None = None,
     run: str | Path | None = None,
     batch: int = 1,
@@ -60,12 +62,16 @@ def check(
     methods : sequence of str, Method or function, optional
         All methods of the engine if not given. A function takes (model, images, target) and returns
         maps [N, H, W]; it appears in the table under its name.
-    metrics : sequence of str
-        ``response`` (`camwall.response`: repaints of each image, and a map for each) and ``leak``.
+    metrics : sequence of str or Metric
+        Names in `camwall.metrics.METRICS`, or metrics of one's own: each is a column of
+        ``report.records``, and its mean with an interval one of ``report.table``.
     repaints : sequence of str
         What the response is measured under; ``other`` takes the hidden pixels of the next image.
     labels : sequence of int, optional
         The classes of the images, for the accuracy; stacks bring their own.
+    annotations : name → one value for each image, optional
+        What a metric asks of the images beyond their pixels, as a mask [H, W] of the animal; a set
+        of images brings those of its attribute of that name.
     target : int or sequence of int, optional
         The classes to explain; each image's top class if not given.
     run : path, optional
@@ -96,14 +102,26 @@ def check(
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
     asked = chosen(default_methods(engine) if methods is None else methods, engine)
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or not metrics:
-        raise CamwallError(f"metrics are some of {', '.join(METRICS)}, not {list(metrics)}")
-    repaints = list(repaints) if "response" in metrics else []
-    if "response" in metrics and not repaints:
+    measured = chosen_metrics(metrics)
+    said = [metric.name for metric in measured]
+    if "leak" in said and "leak_clear" not in said:
+        measured.append(METRICS["leak_clear"])  # the verdict hangs on it
+    for metric in measured:
+        if metric.name in (*OF_RECORDS, *OF_TABLE):
+            raise CamwallError(f"a table has a column {metric.name}: give the metric another name")
+    moving = any(metric.repaints for metric in measured)
+    repaints = list(repaints) if moving else []
+    if moving and not repaints:
         raise CamwallError("a response needs at least one repaint")
     require_walled(model)
-    pictures = ImageSet(images, model.preprocessing, labels)
+    pictures = ImageSet(images, model.preprocessing, labels, annotations)
+    notes = {metric.annotation: metric for metric in measured if metric.annotation is not None}
+    for name, metric in notes.items():
+        if name not in pictures.annotations:
+            raise CamwallError(
+                f"the metric {metric.name} needs the images' {name}: give check annotations="
+                f"{{{name!r}: one value for each image}}, or leave it out"
+            )
     state, device = processes(), next(model.parameters()).device
     with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         first = pictures.load([0]).to(device)
@@ -121,11 +139,12 @@ def check(
         "model": model_digest(model),
         "wall": model.wall.as_json(),
         "ground": model.ground,
-        "metrics": list(metrics),
+        "metrics": said,
         "repaints": repaints,
         "images": pictures.digest(state, progress),
         "preprocessing": str(model.preprocessing),
         "labels": pictures.labels,
+        "annotations": {name: digest(pictures.annotations[name]) for name in notes},
         "engine": engine,
         "autocast": autocast,
         "target": targets,
@@ -149,7 +168,6 @@ def check(
             unit="map",
             disable=not progress or not state.is_main_process,
         )
-        bleed = model.wall.bleed(model.visible_cells)
         with bar, evaluating(model):
             for group, missing in work:
                 if not missing:
@@ -160,12 +178,11 @@ def check(
                     with torch.no_grad():
                         evidence = Evidence(model, loaded, classes)
                         painted = _repainted(model, pictures, group, loaded, repaints)
-                        moved = evidence.repainted(*painted)
+                        evidence.repaints = evidence.repainted(*painted)
+                        evidence.annotations = pictures.notes(group)
                     for method in missing:
                         bar.set_postfix_str(method.name, refresh=False)
-                        store.add(
-                            _measured(pictures, group, evidence, moved, method, metrics, bleed)
-                        )
+                        store.add(_measured(pictures, group, evidence, method, measured))
                         bar.update(len(group))
         added = gather_object(store.added) if state.num_processes > 1 else store.added
     names = [method.name for method in asked]
@@ -199,38 +216,29 @@ def _measured(
     pictures: ImageSet,
     group: range,
     evidence: Evidence,
-    moved: Sequence[Evidence],
     method: Method,
-    metrics: Sequence[str],
-    bleed: Tensor,
+    metrics: Sequence[Metric],
 ) -> list[Record]:
-    """What is measured of one method on the images of a pass and its repaints."""
-    wall, scores, count = evidence.model.wall, evidence.scores.detach(), len(group)
+    """What is measured of one method on the images of a pass."""
+    scores, count = evidence.scores.detach(), len(group)
     start = time.perf_counter()
-    found = saliency(evidence, method)
-    # Single precision where autocast gave less; double stays double.
-    maps = shown(found.to(torch.promote_types(found.dtype, torch.float32)), method, wall.shape)
+    maps = Saliency(evidence, method)
+    shown = maps.shown
     seconds = (time.perf_counter() - start) / count
     names = [pictures.names[i] for i in group]
-    for name, each in zip(names, maps, strict=True):
+    for name, each in zip(names, shown, strict=True):
         if not torch.isfinite(each).all():
             raise CamwallError(
                 f"{method.name}'s map of image {name} holds NaN or infinite values; its leak "
                 "has no meaning"
             )
-    leaks = clear = responses = torch.full((count,), torch.nan)
-    if "leak" in metrics:
-        leaks, clear = leaks_beyond(maps, wall, [None, bleed])
-    if "response" in metrics:
-        responses = largest_change(found, evidence, moved, method)
     columns = {
         "image": names,
         "method": [method.name] * count,
         "target": evidence.target.tolist(),
-        "leak": leaks.tolist(),
-        "leak_clear": clear.tolist(),
-        "empty": is_empty(maps).tolist(),
-        "response": responses.tolist(),
+        **dict.fromkeys(VERDICT, [torch.nan] * count),  # where they are not asked for
+        **{metric.name: metric(evidence, maps).tolist() for metric in metrics},
+        "empty": is_empty(shown).tolist(),
         "prediction": scores.argmax(dim=1).tolist(),
         "seconds": [seconds] * count,
     }

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from camwall.check.run import METRICS, check
+from camwall.check.run import DEFAULT_METRICS, check
 from camwall.errors import CamwallError
 from camwall.methods import METHODS, PAPER
 from camwall.models.checkpoint import load_checkpoint
@@ -81,7 +81,9 @@ def collect_runs(
             model,
             images,
             [METHODS[method] for method in methods],
-            metrics=METRICS if model.masked else ["leak"],  # no repaint is hidden from a baseline
+            metrics=DEFAULT_METRICS
+            if model.masked
+            else ["leak"],  # no repaint is hidden from a baseline
             labels=labels.tolist(),
             batch=20,
             progress=False,

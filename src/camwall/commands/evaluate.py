@@ -6,7 +6,7 @@ from pathlib import Path
 
 from camwall import runs, stacks
 from camwall.check.report import Report
-from camwall.check.run import METRICS, check
+from camwall.check.run import DEFAULT_METRICS, check
 from camwall.methods import Engine
 from camwall.models import Construction
 from camwall.models.library import DEFAULT_ROW, named_model
@@ -24,7 +24,7 @@ def evaluate(
     paint: str = "zero",
     checkpoint: str | Path | None = None,
     methods: Sequence[str] | None = None,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     limit: int | None = None,
     batch: int = 1,
     engine: Engine = "camwall",

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from camwall import runs, stacks
 from camwall.check.report import Report, default_methods
-from camwall.check.run import METRICS, check
+from camwall.check.run import DEFAULT_METRICS, check
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import METHODS
 from camwall.models import (
@@ -47,7 +47,7 @@ class Variant:
     name: str
     model: WalledModel
     images: Stacks
-    metrics: Sequence[str] = METRICS
+    metrics: Sequence[str] = DEFAULT_METRICS
     slow: int = 0
 
 

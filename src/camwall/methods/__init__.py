@@ -4,13 +4,12 @@ from camwall.methods.evidence import Evidence
 from camwall.methods.explain import (
     METHODS,
     Engine,
+    Saliency,
     SaliencyFunction,
     chosen,
     explain,
     explain_each,
     find,
-    saliency,
-    shown,
 )
 from camwall.methods.opticam import opticam
 from camwall.methods.registry import PAPER, Mechanism, Method
@@ -23,6 +22,7 @@ __all__ = [
     "Evidence",
     "Mechanism",
     "Method",
+    "Saliency",
     "SaliencyFunction",
     "chosen",
     "explain",
@@ -30,6 +30,4 @@ __all__ = [
     "find",
     "opticam",
     "render",
-    "saliency",
-    "shown",
 ]

@@ -2,8 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -98,7 +99,14 @@ class Evidence:
         B, with the hidden cells.
     scores : tensor [N, classes]
     target : tensor [N]
+    repaints : iterable of Evidence
+        What `repainted` gave, kept for the metrics.
+    annotations : name → one value for each image
+        What a set of images says of them, for the metrics.
     """
+
+    repaints: "Iterable[Evidence]" = ()
+    annotations: Mapping[str, Sequence[Any]] = MappingProxyType({})
 
     def __init__(
         self,

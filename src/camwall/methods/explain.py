@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -101,7 +102,7 @@ def _of_function(function: SaliencyFunction) -> Method:
 
 
 @contextmanager
-def _same_draws() -> Iterator[None]:
+def same_draws() -> Iterator[None]:
     """The same random numbers for every call, and the caller's own sequence goes on after it."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people draw from it
     with torch.random.fork_rng():
@@ -115,31 +116,41 @@ def _same_draws() -> Iterator[None]:
             np.random.set_state(states[1])  # noqa: NPY002
 
 
-def saliency(evidence: Evidence, method: Method) -> Tensor:
-    """The maps of any method on a pass's images; one that draws has the same numbers each time.
+class Saliency:
+    """The maps of a method on the images of a pass; a method that draws draws the same each time.
 
-    Returns
-    -------
-    tensor [N, h, w]
-        Raw maps, cut at 0, of a method that has them.
-    tensor [N, H, W]
-        What a method of another package, or a function, gives.
+    Attributes
+    ----------
+    method : Method
+    raw : tensor [N, h, w], or None
+        Before negative values are cut; None of a method of another package or one's own.
+    cut : tensor [N, h, w], or [N, H, W] where there are no raw maps
+        Without what is negative, neither resized nor stretched.
+    shown : tensor [N, H, W]
+        As `explain` gives them, at least in single precision.
 
     Raises
     ------
     CamwallError
         A function's maps are not [N, H, W].
     """
-    if method.raw is not None:
-        return method.raw(evidence).detach().clamp(min=0)
-    assert method.rendered is not None
-    with _same_draws():
-        return method.rendered(evidence)
 
+    def __init__(self, evidence: Evidence, method: Method) -> None:
+        self.method, self._size = method, evidence.model.wall.shape
+        self.raw: Tensor | None = None
+        if method.raw is not None:
+            raw = method.raw(evidence)
+            self.raw = raw if evidence.differentiable else raw.detach()
+            self.cut = self.raw.clamp(min=0)
+        else:
+            assert method.rendered is not None
+            with same_draws():
+                self.cut = method.rendered(evidence)
 
-def shown(maps: Tensor, method: Method, size: tuple[int, int]) -> Tensor:
-    """What `saliency` gives as it is shown, [N, H, W]: raw maps stretched to [0, 1] and resized."""
-    return render(maps, size) if method.raw is not None else maps
+    @cached_property
+    def shown(self) -> Tensor:
+        full = self.cut.to(torch.promote_types(self.cut.dtype, torch.float32))
+        return full if self.raw is None else render(full, self._size)
 
 
 def explain(
@@ -226,8 +237,6 @@ def explain_each(
             chunk=chunk,
         )
         for method in wanted:
-            if not normalize:
-                found[method.name] = method.raw(evidence).clamp(min=0)  # type: ignore[misc]
-            else:
-                found[method.name] = shown(saliency(evidence, method), method, model.wall.shape)
+            maps = Saliency(evidence, method)
+            found[method.name] = maps.shown if normalize else maps.cut
     return found

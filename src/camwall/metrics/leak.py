@@ -10,6 +10,7 @@ from torch import Tensor
 from camwall.errors import CamwallError
 from camwall.methods import explain_each
 from camwall.methods.rendering import render
+from camwall.metrics.metric import Metric
 from camwall.models import WalledModel
 from camwall.wall import Wall
 
@@ -40,12 +41,6 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     CamwallError
         Maps of another shape than the wall's, or that hold NaN.
     """
-    (found,) = leaks_beyond(maps, wall, [None if clear_of is None else wall.bleed(clear_of)])
-    return found
-
-
-def leaks_beyond(maps: Tensor, wall: Wall, bleeds: Sequence[Tensor | None]) -> list[Tensor]:
-    """`leak` without each of these sets of hidden pixels, bool [H, W]; None leaves out none."""
     if maps.ndim != 3 or tuple(maps.shape[1:]) != wall.shape:
         raise CamwallError(
             f"the leak is measured on maps of shape [N, {wall.shape[0]}, {wall.shape[1]}], "
@@ -55,14 +50,25 @@ def leaks_beyond(maps: Tensor, wall: Wall, bleeds: Sequence[Tensor | None]) -> l
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
     # In float32 squares of values below 1e-23 would vanish; not every device knows double.
     energy = maps.cpu().double().square().flatten(1)
-    found = []
-    for bleed in bleeds:
-        behind = wall.hidden if bleed is None else wall.hidden & ~bleed
-        sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
-        visible, hidden = (energy @ sides.T).unbind(dim=1)
-        total = visible + hidden
-        found.append(torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt())
-    return found
+    behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
+    sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
+    visible, hidden = (energy @ sides.T).unbind(dim=1)
+    total = visible + hidden
+    return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt()
+
+
+LEAK = Metric(
+    "leak",
+    "the share of the map's l2 norm behind the wall",
+    lambda evidence, maps: leak(maps.shown, evidence.model.wall),
+)
+LEAK_CLEAR = Metric(
+    "leak_clear",
+    "the leak without the hidden pixels that upsampling fills from visible cells",
+    lambda evidence, maps: leak(
+        maps.shown, evidence.model.wall, clear_of=evidence.model.visible_cells
+    ),
+)
 
 
 def is_empty(maps: Tensor) -> Tensor:

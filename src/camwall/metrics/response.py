@@ -1,15 +1,16 @@
 """The paired test: does a saliency map move when pixels are repainted that no score can see?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import Engine, Evidence, Mechanism, Method, find, saliency
+from camwall.methods import Engine, Evidence, Mechanism, Saliency, find
 from camwall.methods.evidence import Target
 from camwall.methods.explain import AnyMethod
+from camwall.metrics.metric import Metric
 from camwall.models import FILLS, WalledModel, fill
 
 #: What the hidden pixels are repainted with: grey, what another image hides, the visible content
@@ -64,19 +65,18 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     return torch.where(moved == 0, 0.0, moved / size)
 
 
-def largest_change(
-    before: Tensor, evidence: Evidence, repainted: Iterable[Evidence], method: Method
-) -> Tensor:
-    """How far a method's maps ``before`` of a pass move at most under its repaints, [N].
+def largest_change(evidence: Evidence, maps: Saliency) -> Tensor:
+    """How far a method's maps of a pass move at most under its repaints, [N].
 
     Raises
     ------
     CamwallError
         A function whose maps move from call to call by themselves; maps that are no numbers.
     """
+    method, before = maps.method, maps.cut
 
     def moved(other: Evidence) -> Tensor:
-        after = saliency(other, method)
+        after = Saliency(other, method).cut
         if not (torch.isfinite(before).all() and torch.isfinite(after).all()):
             raise CamwallError(
                 f"{method.name} gives a map that holds NaN or infinite values; its response has "
@@ -89,7 +89,15 @@ def largest_change(
             f"{method.name} gives another map from call to call, the seeds of torch, NumPy and "
             "random held: it has no response to measure"
         )
-    return torch.stack([moved(other) for other in repainted]).amax(dim=0)
+    return torch.stack([moved(other) for other in evidence.repaints]).amax(dim=0)
+
+
+RESPONSE = Metric(
+    "response",
+    "how far repainting the hidden pixels moves the map, in units of its norm",
+    largest_change,
+    repaints=True,
+)
 
 
 @outside_inference_mode
@@ -149,7 +157,6 @@ def response(
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
         painted = [repaint(name, model, evidence.images, others) for name in repaints]
         blind_scores(model, evidence.images[:1], [each[:1] for each in painted])
-        before = saliency(evidence, chosen)
         # One after the other: the images are as many as the caller likes.
-        repainted = (evidence.repainted(x)[0] for x in painted)
-        return largest_change(before, evidence, repainted, chosen)
+        evidence.repaints = (evidence.repainted(each)[0] for each in painted)
+        return RESPONSE(evidence, Saliency(evidence, chosen))

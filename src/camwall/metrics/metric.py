@@ -1,0 +1,64 @@
+"""What a metric is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.methods import Evidence, Saliency
+from camwall.methods.explain import same_draws
+
+#: A metric of one's own: a pass and a method's maps on its images → one number an image, [N].
+Measure = Callable[[Evidence, Saliency], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number for each saliency map, a column of a check's table.
+
+    Attributes
+    ----------
+    name : str
+        Of its column. Records of a run are known by it: a changed metric needs another name, or
+        the run another folder.
+    measures : str
+        What it is, in one sentence. The number is a fraction, and shown in %.
+    of : (Evidence, Saliency) → tensor [N]
+        From a pass and a method's maps on its images; NaN where an image has no such number.
+        `Evidence.scores_of` runs perturbed images. Random numbers are the same in every call.
+    repaints : bool
+        Reads ``evidence.repaints``, the passes of the same images with their hidden pixels painted
+        anew: refused for a model whose scores these move.
+    annotation : str or None
+        Reads ``evidence.annotations[annotation]``, one value for each image of the pass: refused
+        for a set of images that does not bring it.
+    reference : str
+        Key in the book's bibliography.
+    """
+
+    name: str
+    measures: str
+    of: Measure
+    repaints: bool = False
+    annotation: str | None = None
+    reference: str = ""
+
+    def __call__(self, evidence: Evidence, maps: Saliency) -> Tensor:
+        """The numbers [N].
+
+        Raises
+        ------
+        CamwallError
+            The function gives anything else.
+        """
+        with torch.no_grad(), same_draws():
+            found = self.of(evidence, maps)
+        if not isinstance(found, Tensor) or list(found.shape) != [len(evidence.images)]:
+            said = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise CamwallError(
+                f"the metric {self.name} gave {said}, not one number for each of "
+                f"{len(evidence.images)} images"
+            )
+        return found
