@@ -287,7 +287,8 @@ def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
     CamwallError
         With each name that differs, and both values where they are short.
     """
-    wanted = json.loads(json.dumps(identity, default=_plain))  # so that a tuple equals its list
+    # As JSON, so that a tuple equals its list.
+    known, wanted = (json.loads(json.dumps(one, default=_plain)) for one in (known, identity))
     if others := list(_differences(known, wanted)):
         raise CamwallError(
             f"{folder} holds another run ({'; '.join(others)}): give this run a folder of "

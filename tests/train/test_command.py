@@ -31,12 +31,6 @@ from tests.helpers.repository import ROOT
 from tests.helpers.training import RECIPE, kill, make_data, make_model, see_stripes_alone, stripes
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Studies shrink to a smoke test."""
-    monkeypatch.setenv("CAMWALL_QUICK", "1")
-
-
 def test_followed_leaks_are_the_means_of_leak():
     """Each number is the mean of `leak` over the maps of `explain` that are not empty; where the
     wall is, the position-wise methods have none, and the stacks' split changes nothing."""
@@ -78,7 +72,7 @@ def test_the_command_trains_certifies_and_records(tmp_path):
     assert done.exit_code == 0, done.output
     assert "blind to rows 15–27" in done.stdout
     metrics = pd.read_csv(out / "metrics.csv")
-    assert metrics["epoch"].tolist() == [1, 2]  # quick
+    assert metrics["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert metrics["leak/GradCAM"].between(0, 1).all()
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 3
@@ -100,6 +94,7 @@ def test_the_launcher_shares_a_run_out(tmp_path):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--num_processes", "2", "-m", "camwall", "train", str(tmp_path / "run")]
+    launch += ["--epochs", "2", "--stacks", "10"]
     done = subprocess.run(
         launch, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -114,7 +109,8 @@ def test_runs_are_joined(tmp_path):
     """Masked and baseline stand side by side, one row a run, a row for each epoch, and a row for
     each method; the wall shows in the masked network's row alone."""
     for masked in (True, False):
-        train_study("digits", masked=masked, out=tmp_path / "runs" / str(masked), progress=False)
+        out = tmp_path / "runs" / str(masked)
+        train_study("digits", masked=masked, out=out, epochs=2, stacks=10, progress=False)
     networks = collect_runs(tmp_path / "runs", tmp_path / "out", methods=("GradCAM", "HiResCAM"))
     assert sorted(networks["network"]) == ["baseline", "masked"]
     assert networks["test_top1"].between(0, 1).all()

@@ -8,8 +8,8 @@ from torch import nn
 
 from camwall import certify
 from camwall.errors import BlindnessError
-from camwall.models import MaskedModel, Preprocessing
-from camwall.train import Recipe, fit, visible_part
+from camwall.models import MaskedModel, Preprocessing, visible_part
+from camwall.train import Recipe, fit
 from tests.helpers.training import make_data, make_model
 
 

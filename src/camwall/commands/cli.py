@@ -194,9 +194,8 @@ def train(
     """
     from camwall.commands.train import train_study
     from camwall.processes import processes
-    from camwall.train.saving import MODEL
 
-    result = train_study(
+    run = train_study(
         study,
         masked=masked,
         out=out,
@@ -211,10 +210,7 @@ def train(
     )
     state = processes()
     if state.is_main_process:
-        last = result.run.history.iloc[-1]
-        for certificate in result.run.certificates[-1:]:
-            print(certificate)
-        print(f"top-1 {last['test_top1']:.1%} after epoch {last['epoch']:.0f}; {out / MODEL}")
+        print(run)
     state.destroy_process_group()
 
 

@@ -1,7 +1,4 @@
-"""The run that ``camwall train`` and ``notebooks/train.ipynb`` share.
-
-This is the top of the house: it may call what lies above the training loop.
-"""
+"""The run that ``camwall train`` and ``notebooks/train.ipynb`` share."""
 
 import dataclasses
 from pathlib import Path
@@ -9,35 +6,20 @@ from typing import Any
 
 import torch
 
-from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.metrics.leak import follow_leaks
-from camwall.models import MaskedModel
 from camwall.processes import processes
 from camwall.runs import manifest, write_json, writing
 from camwall.train.loop import Run, fit
 from camwall.train.probes import pair_stacks
 from camwall.train.recipe import Recipe
-from camwall.train.studies import TrainingData, study
+from camwall.train.studies import study as named
 
 MANIFEST = "manifest.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class StudyRun:
-    """A run of a study: the trained network, what it was trained on, by which recipe."""
-
-    run: Run
-    data: TrainingData
-    recipe: Recipe
-
-    @property
-    def model(self) -> MaskedModel:
-        return self.run.model
-
-
 def train_study(
-    name: str = "digits",
+    study: str = "digits",
     *,
     masked: bool = True,
     out: str | Path | None = None,
@@ -50,12 +32,12 @@ def train_study(
     tensorboard: bool = False,
     command: str | None = None,
     **changes: Any,
-) -> StudyRun:
+) -> Run:
     """Train a study's network by its recipe, following the leak, and record how.
 
     Parameters
     ----------
-    name : str
+    study : str
         A key of `camwall.train.STUDIES`.
     masked : bool
         ``False`` trains the baseline.
@@ -81,26 +63,21 @@ def train_study(
     CamwallError
         An unknown study or field, and all that `fit` refuses.
     """
-    chosen = study(name)
+    chosen = named(study)
     fields = {field.name for field in dataclasses.fields(Recipe)}
     if unknown := sorted(changes.keys() - fields):
         raise CamwallError(f"a recipe has no {unknown[0]!r}: it has {', '.join(sorted(fields))}")
     if stacks < 0:
         raise CamwallError(f"stacks cannot be negative, it is {stacks}")
-    recipe = dataclasses.replace(
-        chosen.recipe, **{key: value for key, value in changes.items() if value is not None}
-    )
-    if changes.get("lr_step") is None:  # the schedule keeps its proportions
+    given = {name: value for name, value in changes.items() if value is not None}
+    recipe = dataclasses.replace(chosen.recipe, **given)
+    if "lr_step" not in given:  # the schedule keeps its proportions
         share = chosen.recipe.lr_step / chosen.recipe.epochs
         recipe = dataclasses.replace(recipe, lr_step=max(1, round(recipe.epochs * share)))
     loaded = chosen.load(data, small=small)
-    if quick():
-        recipe, stacks = recipe.quick(), min(stacks, 10)
     torch.manual_seed(recipe.seed)  # the first weights
     model = loaded.network(masked=masked)
-    measure = None
-    if stacks:
-        measure = follow_leaks(pair_stacks(loaded.test, model, stacks)[0])
+    measure = follow_leaks(pair_stacks(loaded.test, model, stacks)[0]) if stacks else None
     run = fit(
         model,
         loaded,
@@ -115,7 +92,7 @@ def train_study(
     state = processes()
     if out is not None and state.is_main_process:
         record = manifest(
-            {"study": name, "masked": masked, "data": data, "stacks": stacks, "small": small}
+            {"study": study, "masked": masked, "data": data, "stacks": stacks, "small": small}
             | dataclasses.asdict(recipe),
             seed=recipe.seed,
             command=command,
@@ -127,4 +104,4 @@ def train_study(
         )
         with writing(Path(out) / MANIFEST):
             write_json(Path(out) / MANIFEST, record)
-    return StudyRun(run, loaded, recipe)
+    return run

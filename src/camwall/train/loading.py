@@ -5,10 +5,11 @@ number of workers nor that of processes changes it, and a run can start again in
 replaying what came before.
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,18 +49,17 @@ class Samples(Dataset):
             return error
         if self.recipe is None:
             return image, False, self.source.label(index)
-        recipe, state = self.recipe, torch.get_rng_state()
-        torch.default_generator.manual_seed(derived_seed(recipe.seed, 1, epoch, index))
-        top, left, height, width = RandomResizedCrop.get_params(
-            image, list(recipe.crop_area), list(recipe.crop_aspect)
-        )
-        flip = recipe.flip and bool(torch.rand(()) < 0.5)
-        torch.set_rng_state(state)
-        return tv.crop(image, top, left, height, width), flip, self.source.label(index)
+        recipe = self.recipe
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derived_seed(recipe.seed, 1, epoch, index))
+            box = RandomResizedCrop.get_params(
+                image, list(recipe.crop_area), list(recipe.crop_aspect)
+            )
+            flip = recipe.flip and bool(torch.rand(()) < 0.5)
+        return tv.crop(image, *box), flip, self.source.label(index)
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """Images of any sizes in one block of bytes, so that one copy brings them to the device."""
 
     pixels: Tensor
@@ -67,19 +67,15 @@ class Packed:
     flips: Tensor
     labels: Tensor
 
-    def pin_memory(self) -> "Packed":
-        return Packed(
-            self.pixels.pin_memory(), self.shapes, self.flips.pin_memory(), self.labels.pin_memory()
-        )
-
     def images(self, device: torch.device) -> list[Tensor]:
         """The images as uint8 [C, H, W] on the device."""
         block = self.pixels.to(device, non_blocking=True)
-        sizes = [c * h * w for c, h, w in self.shapes]
         # Rows, columns, channels in memory: how JPEGs are decoded, and fast to resize.
         return [
             part.view(h, w, c).permute(2, 0, 1)
-            for part, (c, h, w) in zip(block.split(sizes), self.shapes, strict=True)
+            for part, (c, h, w) in zip(
+                block.split([math.prod(shape) for shape in self.shapes]), self.shapes, strict=True
+            )
         ]
 
 
@@ -90,11 +86,12 @@ def pack(samples: list[tuple[Tensor, bool, int] | CamwallError]) -> Packed | Cam
         if isinstance(sample, CamwallError):
             return sample
         good.append(sample)
+    images, flips, labels = zip(*good, strict=True)
     return Packed(
-        torch.cat([image.permute(1, 2, 0).reshape(-1) for image, _, _ in good]),
-        [tuple(image.shape) for image, _, _ in good],  # type: ignore[misc]
-        torch.tensor([flip for _, flip, _ in good]),
-        torch.tensor([label for _, _, label in good]),
+        torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images]),
+        [tuple(image.shape) for image in images],
+        torch.tensor(flips),
+        torch.tensor(labels),
     )
 
 
@@ -178,8 +175,8 @@ class Batches:
         device: torch.device,
         workers: int = 0,
     ) -> None:
-        self.preprocessing, self.device, self.training = preprocessing, device, recipe is not None
-        self.schedule = schedule
+        self.preprocessing, self.device = preprocessing, device
+        self.fitted = preprocessing.fitted if recipe is None else self._stretched
         self.loader = DataLoader(
             Samples(source, recipe),
             batch_sampler=schedule,  # type: ignore[arg-type]
@@ -191,20 +188,18 @@ class Batches:
             generator=torch.Generator(),
         )
 
-    def _resize(self, image: Tensor) -> Tensor:
-        if not self.training:
-            return self.preprocessing.fitted(image)
-        mode = (
-            InterpolationMode.BICUBIC if self.preprocessing.bicubic else InterpolationMode.BILINEAR
-        )
-        return tv.resize(image, list(self.preprocessing.size), interpolation=mode, antialias=True)
-
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for packed in self.loader:
             if isinstance(packed, CamwallError):
                 raise packed
-            images = torch.stack([self._resize(image) for image in packed.images(self.device)])
+            images = torch.stack([self.fitted(image) for image in packed.images(self.device)])
             flips = packed.flips.to(self.device, non_blocking=True)
             images = torch.where(flips[:, None, None, None], images.flip(3), images)
             inputs = self.preprocessing.normalize(images.float() / 255)
             yield inputs.contiguous(), packed.labels.to(self.device, non_blocking=True)
+
+    def _stretched(self, crop: Tensor) -> Tensor:
+        """A random crop at the size of the inputs."""
+        way = self.preprocessing
+        mode = InterpolationMode.BICUBIC if way.bicubic else InterpolationMode.BILINEAR
+        return tv.resize(crop, list(way.size), interpolation=mode, antialias=True)

@@ -1,7 +1,8 @@
 """Training from the first step to the last: epochs, checkpoints, metrics, progress."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,14 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from camwall.errors import BlindnessError, CamwallError
+from camwall.errors import BlindnessError, CamwallError, extra
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.masked import MaskedModel
 from camwall.runs import writing
 from camwall.train.probes import probe_images
 from camwall.train.recipe import Recipe
-from camwall.train.saving import MODEL, load_training
 from camwall.train.studies import TrainingData
-from camwall.train.trainer import Trainer
+from camwall.train.trainer import MODEL, Trainer
 from camwall.wall import certify
 
 Measure = Callable[[MaskedModel], Mapping[str, float]]
@@ -33,6 +33,8 @@ class Run:
     ----------
     model : MaskedModel
         Trained, in the full layout, in evaluation mode.
+    data : TrainingData
+    recipe : Recipe
     history : DataFrame
         One row an epoch: ``epoch``, ``lr``, ``train_loss``, ``train_top1``, ``test_loss``,
         ``test_top1`` (shares in [0, 1]), ``images_per_second``, and what ``measure`` gave.
@@ -42,8 +44,15 @@ class Run:
     """
 
     model: MaskedModel
+    data: TrainingData
+    recipe: Recipe
     history: pd.DataFrame
     certificates: tuple[str, ...]
+
+    def __str__(self) -> str:
+        last = self.history.iloc[-1]
+        top1 = f"top-1 {last['test_top1']:.1%} after epoch {last['epoch']:.0f}"
+        return "\n".join([*self.certificates[-1:], top1])
 
 
 def fit(
@@ -96,25 +105,36 @@ def fit(
         Data that does not fit the network, an image that cannot be read, a loss that is not
         finite, a full disk, a folder with another run. The last good checkpoint stays.
     """
-    recipe = recipe or Recipe()
+    recipe, folder = recipe or Recipe(), None if out is None else Path(out)
     if save_every < 1:
         raise CamwallError(f"save_every must be at least 1 step, not {save_every}")
     if workers < 0:
         raise CamwallError(f"workers cannot be negative, they are {workers}")
-    _check_fit(model, data)
-    folder = None if out is None else Path(out)
     if tensorboard and folder is None:
         raise CamwallError("tensorboard needs a folder: give out")
+    _check_fit(model, data)
     certificates = [_certificate(model, data)] if model.masked else []
-    trainer = Trainer(model, data, recipe, workers)
-    if folder is not None:
-        state = load_training(folder, trainer.identity(), trainer.accelerator)
-        if state is not None:
-            trainer.restore(state)
-    _run(trainer, folder, measure, save_every, progress, tensorboard)
+    trainer = Trainer(model, data, recipe, workers, folder)
+    trainer.resume()
+    main, images = trainer.accelerator.is_main_process, trainer.schedule.steps * recipe.batch
+    with (
+        _board(folder if tensorboard and main else None, trainer.history) as show,
+        tqdm(
+            total=recipe.epochs * images,
+            initial=trainer.epoch * images + trainer.step * recipe.batch,
+            unit="image",
+            unit_scale=True,
+            disable=not (progress and main),
+        ) as bar,
+    ):
+        while trainer.epoch < recipe.epochs:
+            rate = _epoch(trainer, save_every, bar)
+            _end_epoch(trainer, measure, rate)
+            trainer.save()
+            show()
     model = trainer.expanded()
-    if folder is not None and trainer.accelerator.is_main_process:
-        trainer.write_metrics(folder)  # a kill may have come between the last checkpoint and them
+    if folder is not None and main:
+        trainer.write_metrics()  # a kill may have come between the last checkpoint and them
         save_checkpoint(model, folder / MODEL)
     if model.masked:
         try:
@@ -124,7 +144,7 @@ def fit(
         except CamwallError as error:  # dead: the run is over all the same, and its record says so
             certificates.append(f"not certified: {error}")
     trainer.accelerator.wait_for_everyone()
-    return Run(model, pd.DataFrame(trainer.history), tuple(certificates))
+    return Run(model, data, recipe, pd.DataFrame(trainer.history), tuple(certificates))
 
 
 def _certificate(model: MaskedModel, data: TrainingData) -> str:
@@ -149,38 +169,7 @@ def _check_fit(model: MaskedModel, data: TrainingData) -> None:
         )
 
 
-def _run(
-    trainer: Trainer,
-    out: Path | None,
-    measure: Measure | None,
-    save_every: int,
-    progress: bool,
-    tensorboard: bool,
-) -> None:
-    recipe, steps = trainer.recipe, trainer.schedule.steps
-    main = trainer.accelerator.is_main_process
-    board = _tensorboard(out) if tensorboard and main and out is not None else None
-    if board is not None and out is not None:
-        _show(out, board, trainer.history)  # a killed run may not have shown all that was done
-    bar = tqdm(
-        total=recipe.epochs * steps * recipe.batch,
-        initial=(trainer.epoch * steps + trainer.step) * recipe.batch,
-        unit="image",
-        unit_scale=True,
-        disable=not (progress and main),
-    )
-    with bar:
-        while trainer.epoch < recipe.epochs:
-            rate = _epoch(trainer, out, save_every, bar)
-            _end_of_epoch(trainer, out, measure, rate)
-            trainer.save(out)
-            if board is not None and out is not None:
-                _show(out, board, trainer.history[-1:])
-    if board is not None:
-        board.close()
-
-
-def _epoch(trainer: Trainer, out: Path | None, save_every: int, bar: tqdm) -> float:
+def _epoch(trainer: Trainer, save_every: int, bar: tqdm) -> float:
     """Run the rest of the epoch; images per second of it."""
     schedule, batch = trainer.schedule, trainer.recipe.batch
     schedule.epoch, schedule.start = trainer.epoch, trainer.step
@@ -193,22 +182,21 @@ def _epoch(trainer: Trainer, out: Path | None, save_every: int, bar: tqdm) -> fl
         saves = trainer.step % save_every == 0 and trainer.step < schedule.steps
         shows = trainer.step % CHECK_EVERY == 0 or trainer.step == schedule.steps
         if saves or shows:
-            trainer.check_finite(out)
+            trainer.check_finite()
         if shows:
             loss, correct, count = trainer.sums.tolist()
             bar.set_postfix(
                 epoch=trainer.epoch + 1, loss=f"{loss / count:.3f}", top1=f"{correct / count:.1%}"
             )
         if saves:
-            trainer.save(out)
-    seconds = time.monotonic() - begin
-    return (trainer.step - started) * batch / seconds
+            trainer.save()
+    return (trainer.step - started) * batch / (time.monotonic() - begin)
 
 
-def _end_of_epoch(trainer: Trainer, out: Path | None, measure: Measure | None, rate: float) -> None:
+def _end_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> None:
+    """Test, write the epoch's row, and go on to the next."""
     loss, correct, count = trainer.accelerator.reduce(trainer.sums, "sum").tolist()
     test_loss, test_top1 = trainer.evaluate()
-    trainer.require_finite(test_loss, out)
     row: dict[str, Any] = {
         "epoch": trainer.epoch + 1,
         "lr": trainer.scheduler.get_last_lr()[0],
@@ -222,24 +210,32 @@ def _end_of_epoch(trainer: Trainer, out: Path | None, measure: Measure | None, r
         row |= {name: float(value) for name, value in measure(trainer.expanded()).items()}
     trainer.scheduler.step()
     trainer.history.append(row)
-    trainer.sums = trainer.zeros()
+    trainer.sums.zero_()
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
 
 
-def _show(out: Path, board: Any, rows: list[dict[str, Any]]) -> None:
-    with writing(out / BOARD):
-        for row in rows:
-            for name, value in row.items():
-                board.add_scalar(name, value, row["epoch"])
-        board.flush()
-
-
-def _tensorboard(out: Path) -> Any:
-    try:
+@contextmanager
+def _board(out: Path | None, history: list[dict[str, Any]]) -> Iterator[Callable[[], None]]:
+    """What shows the epochs that were not shown yet in ``out/tensorboard``; nothing without."""
+    if out is None:
+        yield lambda: None
+        return
+    with extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise CamwallError(
-            "tensorboard=True needs the package: pip install 'camwall[tensorboard]'"
-        ) from None
     with writing(out / BOARD):  # what an earlier start showed is shown again, and once
-        return SummaryWriter(str(out / BOARD), purge_step=1)
+        board, shown = SummaryWriter(str(out / BOARD), purge_step=1), 0
+
+    def show() -> None:
+        nonlocal shown
+        with writing(out / BOARD):
+            for row in history[shown:]:
+                for name, value in row.items():
+                    board.add_scalar(name, value, row["epoch"])
+            board.flush()
+        shown = len(history)
+
+    show()
+    try:
+        yield show
+    finally:
+        board.close()

@@ -1,5 +1,7 @@
 """A study's own test images: as stacks to follow the leak on, and as probes for the certificate."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,17 +41,13 @@ def pair_stacks(
     CamwallError
         Fewer than two classes among the images.
     """
-    rng = np.random.default_rng(seed)
-    labels = np.array([source.label(i) for i in range(len(source))])
+    rng, labels = np.random.default_rng(seed), source.labels.numpy()
     if len(np.unique(labels)) < 2:
         raise CamwallError("stacks of two classes need test images of at least two")
     seen = rng.choice(len(labels), count, replace=count > len(labels))
     unseen = [rng.choice(np.flatnonzero(labels != labels[i])) for i in seen]
-    sides = [
-        torch.stack([evaluation_input(source.image(int(i)), model.preprocessing) for i in side])
-        for side in (seen, unseen)
-    ]
-    return torch.where(model.wall.hidden, sides[1], sides[0]), torch.from_numpy(labels[seen])
+    before, behind = (_inputs(source, model, side) for side in (seen, unseen))
+    return torch.where(model.wall.hidden, behind, before), source.labels[seen]
 
 
 def telling(model: WalledModel, images: Tensor, count: int = 4) -> tuple[Tensor, bool]:
@@ -92,11 +90,13 @@ def probe_images(
     order = np.random.default_rng(0).permutation(len(source))
     chosen = torch.empty(0)
     for first in range(0, len(order), batch):
-        inputs = [
-            evaluation_input(source.image(int(i)), model.preprocessing)
-            for i in order[first : first + batch]
-        ]
-        chosen, looks = telling(model, torch.stack(inputs), count)
+        chosen, looks = telling(model, _inputs(source, model, order[first : first + batch]), count)
         if looks:
             break
     return chosen
+
+
+def _inputs(source: ImageSource, model: WalledModel, indices: Sequence[int] | np.ndarray) -> Tensor:
+    """Images of a source as inputs of the network."""
+    way = model.preprocessing
+    return torch.stack([evaluation_input(source.image(int(i)), way) for i in indices])

@@ -1,7 +1,7 @@
 """How a network is trained: one frozen dataclass, the paper's values as its defaults."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from camwall.errors import CamwallError
 
@@ -45,13 +45,13 @@ class Recipe:
         Mixed precision; ``"auto"`` is bf16 on a GPU that has it, fp16 on any other, none on a CPU.
     visible_only : bool
         Train the part of the network that can see, and expand it at the end (see
-        `camwall.train.visible_part`), instead of zeroing the weights behind the wall after each
+        `camwall.models.visible_part`), instead of zeroing the weights behind the wall after each
         step: the same path at a lower cost.
     micro_batch : int or None
         Images that one process takes at once; the gradients of a batch are accumulated. None: all
         of a process's share of the batch.
-    channels_last, compile : bool
-        The memory format of the convolutions; `torch.compile`.
+    channels_last : bool
+        The memory format of the convolutions: faster on most GPUs.
 
     Raises
     ------
@@ -75,7 +75,6 @@ class Recipe:
     visible_only: bool = True
     micro_batch: int | None = None
     channels_last: bool = False
-    compile: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -114,7 +113,3 @@ class Recipe:
         for message, holds in rules.items():
             if not holds:
                 raise CamwallError(message)
-
-    def quick(self) -> "Recipe":
-        """The same recipe as a smoke test: at most two epochs."""
-        return replace(self, epochs=min(self.epochs, 2))

@@ -1,9 +1,8 @@
 """A one-time shrink of a folder of images: what training decodes in each epoch gets smaller."""
 
 import io
-import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -34,13 +33,6 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
     with writing(path):
         write_atomic(path, lambda file: file.write_bytes(jpeg.getbuffer()))
     return None
-
-
-def _images(folder: Path) -> Iterator[str]:
-    for root, _, files in sorted(os.walk(folder)):
-        for file in sorted(files):
-            if is_image(file):
-                yield os.path.relpath(Path(root) / file, folder)
 
 
 def shrink_folder(
@@ -82,7 +74,8 @@ def shrink_folder(
         raise CamwallError(f"size is at least 1 and quality 1 to 95, not {size} and {quality}")
     if not source.is_dir() or target.resolve().is_relative_to(source.resolve()):
         raise CamwallError(f"shrink a folder to a folder outside it, not {source} to {target}")
-    names = list(_images(source))
+    files = (path for path in source.rglob("*") if is_image(path) and path.is_file())
+    names = sorted(str(path.relative_to(source)) for path in files)
     if not names:
         raise CamwallError(f"no images below {source}")
     written_as = {str(Path(name).with_suffix(".jpg")) for name in names}
@@ -91,17 +84,11 @@ def shrink_folder(
     remove_unfinished(target)
     todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
     work = partial(shrink_file, source=source, target=target, size=size, quality=quality)
-    if workers:
-        with ProcessPoolExecutor(workers) as pool:
-            found = list(_progress(pool.map(work, todo, chunksize=32), len(todo), progress))
-    else:
-        found = list(_progress(map(work, todo), len(todo), progress))
+    with ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
+        made = pool.map(work, todo, chunksize=32) if pool else map(work, todo)
+        found = list(tqdm(made, total=len(todo), unit="image", disable=not progress))
     bad = [message for message in found if message is not None]
     if bad:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise CamwallError(f"{bad[0]}{more}, and start the same command again")
     return len(todo), len(names) - len(todo)
-
-
-def _progress(items: Iterator[str | None], total: int, show: bool) -> Iterator[str | None]:
-    return iter(tqdm(items, total=total, unit="image", disable=not show))

@@ -1,57 +1,70 @@
-"""Where training images come from: arrays, class folders, the Hugging Face hub.
-
-A source gives image number i as uint8 tensor [C, H, W] and its class. It is cheap to send to the
-worker processes, and reads an image only when asked for it.
-"""
+"""Where training images come from: arrays, class folders, the Hugging Face hub."""
 
 import io
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from camwall.config import cache_dir
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, extra
 from camwall.images import is_image, opened
 
 
-class ImageSource(Protocol):
-    """Images with classes 0 … n − 1."""
+class ImageSource(ABC):
+    """Images by number, each read when it is asked for; cheap to send to worker processes.
 
-    def __len__(self) -> int: ...
-    def image(self, index: int) -> Tensor: ...
-    def label(self, index: int) -> int: ...
+    Attributes
+    ----------
+    labels : tensor [N]
+        Each image's class, 0 … n − 1. A tensor, not a list: a worker process that counts
+        references copies every page of a list.
+    """
 
-
-@dataclass(frozen=True)
-class ArraySource:
-    """Images in memory: uint8 [N, C, H, W], and labels [N]."""
-
-    images: Tensor
     labels: Tensor
 
-    def __post_init__(self) -> None:
-        if self.images.ndim != 4 or self.images.dtype != torch.uint8:
-            raise CamwallError(
-                "images in memory are uint8 of shape [N, C, H, W], not "
-                f"{self.images.dtype} of shape {list(self.images.shape)}"
-            )
-        if len(self.images) != len(self.labels) or not len(self.images):
-            raise CamwallError(f"{len(self.images)} images with {len(self.labels)} labels")
+    @abstractmethod
+    def image(self, index: int) -> Tensor:
+        """Image ``index``: uint8 [C, H, W]."""
+
+    def label(self, index: int) -> int:
+        return int(self.labels[index])
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
+
+
+class ArraySource(ImageSource):
+    """Images in memory: uint8 [N, C, H, W], and labels [N]."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if images.ndim != 4 or images.dtype != torch.uint8:
+            raise CamwallError(
+                "images in memory are uint8 of shape [N, C, H, W], not "
+                f"{images.dtype} of shape {list(images.shape)}"
+            )
+        if len(images) != len(labels) or not len(images):
+            raise CamwallError(f"{len(images)} images with {len(labels)} labels")
+        self.images, self.labels = images, labels
 
     def image(self, index: int) -> Tensor:
         return self.images[index]
 
-    def label(self, index: int) -> int:
-        return int(self.labels[index])
+
+class Subset(ImageSource):
+    """The images of a source where ``kept``, bool [N], is true."""
+
+    def __init__(self, source: ImageSource, kept: Tensor) -> None:
+        self.source, self.labels = source, source.labels[kept]
+        self.indices = np.flatnonzero(kept)
+
+    def image(self, index: int) -> Tensor:
+        return self.source.image(int(self.indices[index]))
 
 
 def decode(data: bytes | Path, name: str) -> Tensor:
@@ -61,7 +74,7 @@ def decode(data: bytes | Path, name: str) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-class FolderSource:
+class FolderSource(ImageSource):
     """A folder with one folder of images for each class.
 
     Parameters
@@ -88,44 +101,30 @@ class FolderSource:
                 f"{self.root} has no class folders: put each class in its own folder"
             )
         self.classes = tuple(found if classes is None else classes)
-        for names, problem in (
-            (set(self.classes) - set(found), f"{self.root} has no folder for class"),
-            (
-                set(found) - set(self.classes),
-                f"{self.root} has a folder that is no class of the training set:",
-            ),
-        ):
-            if names:
-                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                raise CamwallError(f"{problem} {min(names)!r}{more}")
-        files: list[str] = []
+        if missing := sorted({*self.classes} - {*found}):
+            raise CamwallError(f"{self.root} has no folder for class {missing[0]!r}")
+        if unknown := sorted({*found} - {*self.classes}):
+            raise CamwallError(
+                f"{self.root} has a folder that is no class of the training set: {unknown[0]!r}"
+            )
+        files: list[bytes] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            entries = (entry.name for entry in os.scandir(self.root / name))
-            here = sorted(filter(is_image, entries))
+            here = sorted(entry.name for entry in (self.root / name).iterdir() if is_image(entry))
             if not here:
                 raise CamwallError(f"class folder {self.root / name} has no images")
-            files += [f"{name}/{file}" for file in here]
+            files += [os.fsencode(f"{name}/{file}") for file in here]
             labels += [label] * len(here)
-        # Arrays, not lists: a worker process that counts references copies every page of a list.
-        self._files = np.array([os.fsencode(file) for file in files])
-        self._labels = np.array(labels, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._files)
+        self._files, self.labels = np.array(files), torch.tensor(labels)
 
     def path(self, index: int) -> Path:
         return self.root / os.fsdecode(self._files[index])
 
     def image(self, index: int) -> Tensor:
-        path = self.path(index)
-        return decode(path, str(path))
-
-    def label(self, index: int) -> int:
-        return int(self._labels[index])
+        return decode(self.path(index), str(self.path(index)))
 
 
-class HubSource:
+class HubSource(ImageSource):
     """One split of a data set of the Hugging Face hub, with the columns ``image`` and ``label``.
 
     Needs the extra ``camwall[imagenet]`` (the package datasets).
@@ -134,29 +133,21 @@ class HubSource:
     def __init__(self, split: Any, name: str) -> None:
         from datasets import Image
 
-        missing = {"image", "label"} - set(split.column_names)
-        if missing:
-            raise CamwallError(f"{name} has no column {' and no column '.join(sorted(missing))}")
-        names = getattr(split.features["label"], "names", None)
-        if names is None:
+        if missing := sorted({"image", "label"} - set(split.column_names)):
+            raise CamwallError(f"{name} has no column {missing[0]}")
+        classes = getattr(split.features["label"], "names", None)
+        if classes is None:
             raise CamwallError(f"the labels of {name} have no class names: cast them to ClassLabel")
-        self.classes, self.name = tuple(names), name
         labels = list(split["label"])  # without the images beside them
-        if not all(isinstance(label, int) and 0 <= label < len(names) for label in labels):
+        if not all(isinstance(label, int) and 0 <= label < len(classes) for label in labels):
             raise CamwallError(f"some images of {name} have no label: leave those out")
-        self._labels = np.array(labels, dtype=np.int64)
+        self.classes, self.name, self.labels = tuple(classes), name, torch.tensor(labels)
         self._split = split.cast_column("image", Image(decode=False))  # decoded by us, in workers
-
-    def __len__(self) -> int:
-        return len(self._split)
 
     def image(self, index: int) -> Tensor:
         file = self._split[index]["image"]
         data = file["bytes"] if file["bytes"] is not None else Path(file["path"])
         return decode(data, f"image {index} of {self.name}")
-
-    def label(self, index: int) -> int:
-        return int(self._labels[index])
 
 
 def hub_sources(name: str) -> tuple[HubSource, HubSource]:
@@ -167,12 +158,8 @@ def hub_sources(name: str) -> tuple[HubSource, HubSource]:
     CamwallError
         Without the package datasets; a data set that cannot be had, or lacks a split.
     """
-    try:
+    with extra("imagenet"):
         from datasets import load_dataset
-    except ImportError:
-        raise CamwallError(
-            f"hf:{name} needs the package datasets: pip install 'camwall[imagenet]'"
-        ) from None
     try:
         splits = load_dataset(name, cache_dir=str(cache_dir() / "hub"))
     except Exception as error:  # the package raises errors of many kinds, of its own and of others
@@ -180,11 +167,9 @@ def hub_sources(name: str) -> tuple[HubSource, HubSource]:
             f"the data set {name!r} cannot be had from the hub ({str(error).splitlines()[0]}); a "
             "gated one needs its terms accepted and `huggingface-cli login`"
         ) from None
-    missing = {"train", "validation"} - set(splits)
-    if missing:
+    if missing := sorted({"train", "validation"} - set(splits)):
         raise CamwallError(
-            f"the data set {name!r} has no split {min(missing)!r}, it has {', '.join(splits)}"
+            f"the data set {name!r} has no split {missing[0]!r}, it has {', '.join(splits)}"
         )
-    return HubSource(splits["train"], f"{name} (train)"), HubSource(
-        splits["validation"], f"{name} (validation)"
-    )
+    train, test = (HubSource(splits[part], f"{name} ({part})") for part in ("train", "validation"))
+    return train, test

@@ -1,8 +1,9 @@
-"""One training run's parts on whatever machine accelerate finds, and its position."""
+"""One training run's parts on whatever machine accelerate finds, its position, its checkpoint."""
 
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,21 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.models import VisiblePart, visible_part
-from camwall.models.checkpoint import describe
+from camwall.models.checkpoint import describe, read_weights, save_atomic
 from camwall.models.masked import MaskedModel
 from camwall.processes import processes
-from camwall.runs import write_csv, writing
+from camwall.runs import refuse_other, remove_unfinished, write_csv, writing
 from camwall.train.loading import Batches, Schedule, derived_seed
 from camwall.train.recipe import Recipe
-from camwall.train.saving import (
-    METRICS,
-    plain,
-    random_states,
-    restore_random_state,
-    save_training,
-)
 from camwall.train.studies import TrainingData
+
+#: The files of a run: all that a killed one needs to go on, the trained network, its epochs.
+LAST, MODEL, METRICS = "last.pt", "model.pt", "metrics.csv"
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -46,22 +44,34 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 class Trainer:
-    """One run's moving parts, and its position."""
+    """One run's moving parts, and its position.
+
+    Parameters
+    ----------
+    model, data, recipe, workers
+        As `camwall.train.fit` takes them.
+    out : path, optional
+        The folder of the run's files.
+    """
 
     def __init__(
-        self, model: MaskedModel, data: TrainingData, recipe: Recipe, workers: int
+        self,
+        model: MaskedModel,
+        data: TrainingData,
+        recipe: Recipe,
+        workers: int = 0,
+        out: Path | None = None,
     ) -> None:
         self.accelerator = accelerator = make_accelerator(recipe.precision)
-        self.model, self.data, self.recipe = model, data, recipe
+        self.model, self.data, self.recipe, self.out = model, data, recipe, out
         for layer in model.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = recipe.dropout
         self.dtype = next(model.parameters()).dtype
-        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        model.to(accelerator.device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model.to(accelerator.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.part: VisiblePart | MaskedModel = visible_part(model) if recipe.visible_only else model
-        compiled = torch.compile(self.part) if recipe.compile else self.part
-        self.net = accelerator.prepare_model(compiled)
+        self.net = accelerator.prepare_model(self.part)
         self.optimiser = accelerator.prepare_optimizer(
             torch.optim.SGD(
                 self.part.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
@@ -85,29 +95,22 @@ class Trainer:
         )
         torch.manual_seed(derived_seed(recipe.seed, 2, rank))  # dropout
         self.epoch, self.step = 0, 0
-        self.sums = self.zeros()
+        #: Loss, correct answers and images, summed over an epoch in this process.
+        wide = torch.float32 if accelerator.device.type == "mps" else torch.float64  # mps has none
+        self.sums = torch.zeros(3, dtype=wide, device=accelerator.device)
         self.last: tuple[Tensor, Tensor]  # the images and labels of the last micro-batch
         self.history: list[dict[str, Any]] = []
 
-    def zeros(self) -> Tensor:
-        """Loss, correct answers and images, summed over an epoch in this process."""
-        device = self.accelerator.device
-        wide = torch.float32 if device.type == "mps" else torch.float64  # mps has no float64
-        return torch.zeros(3, dtype=wide, device=device)
-
-    def tally(self, scores: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-        correct = (scores.argmax(1) == labels).sum()
-        count = torch.full_like(correct, len(labels))
-        return torch.stack([part.to(self.sums.dtype) for part in (loss.detach(), correct, count)])
-
-    def loss(self, images: Tensor, labels: Tensor, network: nn.Module) -> tuple[Tensor, Tensor]:
-        """Scores, and the cross-entropy summed over the images."""
-        layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
-        images = images.to(self.dtype).contiguous(memory_format=layout)
+    def answer(self, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The cross-entropy summed over the images; it, correct answers and images as numbers."""
+        images = images.to(self.dtype).contiguous(memory_format=self.layout)
         with self.accelerator.autocast():
             scores = network(images)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        return scores, nn.functional.cross_entropy(scores, labels, reduction="sum")
+        loss = nn.functional.cross_entropy(scores, labels, reduction="sum")
+        correct = (scores.argmax(1) == labels).sum()
+        counts = loss.detach(), correct, torch.full_like(correct, len(labels))
+        return loss, torch.stack([count.to(self.sums.dtype) for count in counts])
 
     def optimise(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
         """One step: the mean loss's gradient over the whole batch, wherever its images are."""
@@ -118,17 +121,17 @@ class Trainer:
         for micro in range(count):
             last = micro == count - 1
             with nullcontext() if last else self.accelerator.no_sync(self.net):
-                images, labels = self.last = next(batches)
-                scores, loss = self.loss(images, labels, self.net)
+                self.last = next(batches)
+                loss, counts = self.answer(self.net, *self.last)
                 self.accelerator.backward(loss * scale)
-                self.sums += self.tally(scores, labels, loss)
+                self.sums += counts
         self.optimiser.step()
         self.optimiser.zero_grad()
         if self.part is self.model:
             self.model.apply_wall()
 
     @torch.no_grad()
-    def check_finite(self, out: Path | None) -> None:
+    def check_finite(self) -> None:
         """Stop where a loss is not finite, before it reaches a checkpoint.
 
         The last step's weights have met no loss yet: the last images' is taken with them, and
@@ -136,17 +139,15 @@ class Trainer:
         processes stop.
         """
         self.part.eval()
-        images, labels = self.last
-        scores, loss = self.loss(images, labels, self.part)
-        sums = self.sums + self.tally(scores, labels, loss)
+        sums = self.sums + self.answer(self.part, *self.last)[1]
         if not all(bool(torch.isfinite(weights).all()) for weights in self.part.parameters()):
             sums[0] = math.nan
-        self.require_finite(self.accelerator.reduce(sums, "sum")[0].item(), out)
+        self.require_finite(self.accelerator.reduce(sums, "sum")[0].item())
 
-    def require_finite(self, loss: float, out: Path | None) -> None:
+    def require_finite(self, loss: float) -> None:
         """Stop with one line unless ``loss`` is finite."""
         if not math.isfinite(loss):
-            kept = f"; {out} keeps the last good checkpoint" if out else ""
+            kept = f"; {self.out} keeps the last good checkpoint" if self.out else ""
             raise CamwallError(
                 f"the loss is not finite in epoch {self.epoch + 1}, by step {self.step}{kept}: "
                 f"train anew with a learning rate below {self.recipe.lr}"
@@ -156,11 +157,11 @@ class Trainer:
     def evaluate(self) -> tuple[float, float]:
         """Mean loss and top-1 on the test images."""
         self.part.eval()
-        sums = self.zeros()
+        sums = torch.zeros_like(self.sums)
         for images, labels in self.test:
-            scores, loss = self.loss(images, labels, self.part)
-            sums += self.tally(scores, labels, loss)
+            sums += self.answer(self.part, images, labels)[1]
         loss, correct, count = self.accelerator.reduce(sums, "sum").tolist()
+        self.require_finite(loss)
         return loss / count, correct / count
 
     def expanded(self) -> MaskedModel:
@@ -169,55 +170,89 @@ class Trainer:
             self.part.expand()
         return self.model.eval()
 
+    # -- the checkpoint
+
     def identity(self) -> dict[str, Any]:
+        """What makes two runs the same."""
+        sizes = {"images": len(self.data.train), "test images": len(self.data.test)}
         return {
-            "recipe": plain(self.recipe),
+            "recipe": asdict(self.recipe),
             "network": describe(self.model),
-            "data": {
-                "name": self.data.name,
-                "images": len(self.data.train),
-                "test images": len(self.data.test),
-            },
+            "data": {"name": self.data.name, **sizes},
         }
 
-    def state(self) -> dict[str, Any]:
-        """Everything the rest of the run depends on; collective."""
-        scaler = self.accelerator.scaler
-        return {
+    def save(self) -> None:
+        """Write everything the rest of the run depends on, and the metrics; collective."""
+        if self.out is None:
+            return
+        scaler, device = self.accelerator.scaler, self.accelerator.device
+        random = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(device)
+        state = {
             "identity": self.identity(),
             "model": self.part.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.scheduler.state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "random": random_states(self.accelerator),
+            "random": gather_object([random]),
             "epoch": self.epoch,
             "step": self.step,
             "sums": self.accelerator.reduce(self.sums, "sum"),
             "history": self.history,
         }
+        if self.accelerator.is_main_process:
+            save_atomic(state, self.out / LAST)
+            self.write_metrics()
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def write_metrics(self) -> None:
+        """Write what is known of the finished epochs."""
+        if self.out is not None and self.history:
+            with writing(self.out / METRICS):
+                write_csv(self.out / METRICS, pd.DataFrame(self.history))
+
+    def resume(self) -> None:
+        """Go on from the run's checkpoint, if there is one.
+
+        Raises
+        ------
+        CamwallError
+            The folder holds a run of another recipe, network or data, or of another number of
+            processes; hosts that do not share it.
+        """
+        if self.out is None:
+            return
+        file, count = self.out / LAST, self.accelerator.num_processes
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self.out)
+        found = gather_object([file.exists()])
+        if not any(found):
+            return
+        if not all(found):
+            raise CamwallError(
+                f"{count - sum(found)} of {count} processes do not find the checkpoint in "
+                f"{self.out}: give a folder that all hosts share"
+            )
+        state, identity = read_weights(file), self.identity()
+        known = state.get("identity") if isinstance(state, dict) else None
+        if not isinstance(known, dict) or not known.keys() >= identity.keys():
+            raise CamwallError(f"{file} is not of camwall's training: give another folder")
+        refuse_other(self.out, known, identity)
+        if len(state["random"]) != count:
+            raise CamwallError(
+                f"the run was started on {len(state['random'])} processes and goes on with as "
+                f"many, not with {count}"
+            )
         self.part.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         if self.accelerator.is_main_process:  # the others count from 0: the sum is what matters
             self.sums = state["sums"].to(self.accelerator.device)
-        self.history = state["history"]
-        restore_random_state(state["random"], self.accelerator)
-
-    def save(self, out: Path | None) -> None:
-        if out is None:
-            return
-        state = self.state()
-        if self.accelerator.is_main_process:
-            save_training(out, state)
-            self.write_metrics(out)
-
-    def write_metrics(self, out: Path) -> None:
-        """Write what is known of the finished epochs."""
-        if self.history:
-            with writing(out / METRICS):
-                write_csv(out / METRICS, pd.DataFrame(self.history))
+        random = state["random"][self.accelerator.process_index]
+        torch.set_rng_state(random["cpu"])
+        if "cuda" in random and self.accelerator.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"], self.accelerator.device)
