@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from camwall.as_found import finite
 from camwall.errors import CamwallError
-from camwall.methods.fast import fast_copy
 from camwall.models import WalledModel, require_walled
 from camwall.models.layer import each_tensor
 from camwall.models.rest import Rest
@@ -84,9 +83,9 @@ class Evidence:
     target : int, sequence of int, tensor [N] or None
         The class to explain; None for each image's top class.
     visible_only : bool
-        Run perturbed images and ablated maps through what the scores depend on alone, by a fast
-        copy of the trunk. The results are equal up to rounding; the rest cannot change them. A
-        trunk whose copy does not give its own maps again runs as it is, with a warning.
+        Run perturbed images and ablated maps through what the scores depend on alone, by a copy
+        of the trunk that lies channels last. The results are equal up to rounding; the rest cannot
+        change them. A trunk whose copy gives other maps runs as it is, with a warning.
     differentiable : bool
         Keep the graph, so that raw maps can be differentiated with respect to the images and the
         model's parameters.
@@ -172,7 +171,7 @@ class Evidence:
         Equal to the model's own up to rounding. With ``visible_only`` at the cost of the visible
         part of images of at least `rows_read` rows; gradients then go to the images alone.
         """
-        trunk = self._fast_trunk
+        trunk = self._trunk
         if trunk is None:
             return torch.cat([self.model(images) for images in batches])
         lasting = (images.contiguous(memory_format=torch.channels_last) for images in batches)
@@ -216,15 +215,16 @@ class Evidence:
         return found
 
     @property
-    def _fast_trunk(self) -> nn.Module | None:
-        """A fast copy of the trunk, tried on the first image; None where it is not to be used."""
-        return self.once_for_all("fast trunk", self._tried_copy) if self.visible_only else None
+    def _trunk(self) -> nn.Module | None:
+        """A copy of the trunk, tried on the first image; None where it is not to be used."""
+        return self.once_for_all("trunk", self._tried_copy) if self.visible_only else None
 
     def _tried_copy(self) -> nn.Module | None:
         full = next(self.model.parameters()).dtype
         rounding = 1e-3 if full in (torch.float32, torch.float64) else 0.25
         try:
-            fast = fast_copy(self.model.trunk)
+            trunk = copy.deepcopy(self.model.trunk).requires_grad_(False)
+            trunk = trunk.to(memory_format=torch.channels_last)
             # In full precision: less would hide a mistake, or make one of rounding.
             with (
                 torch.no_grad(),
@@ -235,14 +235,14 @@ class Evidence:
                 twice = self.images[:1].to(full).repeat(2, 1, 1, 1)
                 own = self.model.read(self.model.features(twice))
                 twice = twice.contiguous(memory_format=torch.channels_last)
-                apart = (self.model.visible_maps(twice, fast) - own).abs().max()
+                apart = (self.model.visible_maps(twice, trunk) - own).abs().max()
             if apart <= rounding * own.abs().max():
-                return fast
+                return trunk
         except Exception:  # a trunk is anybody's code
             pass
         warnings.warn(
             "the trunk runs as it is, slowly: on what the scores see alone, or in channels_last, "
-            "or with its normalisation folded, it gives other maps or fails",
+            "it gives other maps or fails",
             stacklevel=1,
         )
         return None
@@ -250,7 +250,7 @@ class Evidence:
     @property
     def rows_read(self) -> int:
         """Rows of perturbed images that `scores_of` reads; what lies below need not be made."""
-        return self.images.shape[2] if self._fast_trunk is None else self.model.rows_read
+        return self.images.shape[2] if self._trunk is None else self.model.rows_read
 
     def target_scores(self, scores: Tensor, index: int | None = None) -> Tensor:
         """Of scores [M, classes] the target's: of image ``index``, or of each its own."""
