@@ -22,12 +22,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from camwall.errors import CamwallError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "grad-cam")
 """The packages whose versions a manifest records, where they are installed."""
@@ -254,7 +256,7 @@ def write_json(path: str | Path, content: Any) -> Path:
     return write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def write_csv(path: str | Path, frame: pd.DataFrame, index: bool = False) -> Path:
+def write_csv(path: str | Path, frame: "pd.DataFrame", index: bool = False) -> Path:
     """Write ``frame`` as CSV with Unix line ends, atomically."""
     return write_atomic(path, lambda file: frame.to_csv(file, index=index, lineterminator="\n"))
 

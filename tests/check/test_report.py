@@ -124,7 +124,8 @@ def test_comparison_with_the_paper():
 def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
     """Halves put together at row 12 do not meet at a wall at row 8: said, and measured."""
     module = importlib.import_module("camwall.commands.evaluate")
-    monkeypatch.setattr(module, "named_model", lambda *_, **__: small_model())
+    library = importlib.import_module("camwall.models.library")
+    monkeypatch.setattr(library, "named_model", lambda *_, **__: small_model())
     for row in (ROW, 12):
         pictures = [(Image.new("RGB", (SIZE, SIZE), "green"), {"row": row})]
         wall = {"wall": camwall.Wall.rows(SIZE, SIZE, row).as_json()}

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 
 import pandas as pd
 import papermill
@@ -15,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import camwall
-import camwall.commands.train
 from camwall import explain, leak, load_checkpoint
 from camwall.commands.cli import app
 from camwall.commands.collect import collect_runs, paired_leaks, percent, share
@@ -160,7 +160,7 @@ def test_a_network_that_training_killed_is_kept(tmp_path, monkeypatch):
         file = tmp_path / "images" / "ab"[index % 2] / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(file)
-    monkeypatch.setattr(camwall.commands.train, "follow_leaks", lambda stacks: kill)
+    monkeypatch.setattr(import_module("camwall.metrics.leak"), "follow_leaks", lambda stacks: kill)
     out = tmp_path / "runs" / "dead"
     arguments = ["train", str(out), "--study", "folder", "--data", str(tmp_path / "images")]
     done = CliRunner().invoke(app, [*arguments, "--small", "--epochs", "1", "--batch", "16"])

@@ -1,54 +1,70 @@
 """A check as a recorded run: from names and a folder to a table with its manifest."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from camwall import runs, stacks
-from camwall.check.report import Report
-from camwall.check.run import DEFAULT_METRICS, check
-from camwall.methods import Engine
-from camwall.models import Construction
-from camwall.models.library import DEFAULT_ROW, named_model
-from camwall.processes import processes
-from camwall.wall import Wall, certify
+if TYPE_CHECKING:
+    from camwall.check import Report
 
 
 def evaluate(
-    images: str | Path,
-    out: str | Path,
+    images: Path,
+    out: Path,
     *,
     network: str | None = None,
-    wall: int | Wall = DEFAULT_ROW,
-    construction: Construction = "whole",
+    wall: int = 160,
+    construction: str = "whole",
     paint: str = "zero",
-    checkpoint: str | Path | None = None,
-    methods: Sequence[str] | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    checkpoint: Path | None = None,
+    methods: list[str] | None = None,
+    metrics: list[str] | None = None,
     limit: int | None = None,
     batch: int = 1,
-    engine: Engine = "camwall",
+    engine: str = "camwall",
     autocast: bool = False,
     command: str | None = None,
     progress: bool = True,
-) -> Report:
+) -> "Report":
     """Certify a network, check methods on a folder of stacks, and write the table.
+
+    Under ``accelerate launch --multi_gpu -m camwall evaluate …`` the images are shared out over
+    processes, devices and hosts.
 
     Parameters
     ----------
     images : path
-        A folder that a builder of `camwall.stacks` wrote, or any folder of images.
+        Folder that a builder of `camwall.stacks` wrote, or of any images.
     out : path
-        Gets ``table.csv``, ``records.csv``, ``stacks.csv`` (what each image shows),
+        Folder that gets ``table.csv``, ``records.csv``, ``stacks.csv`` (what each image shows),
         ``manifest.json``, and under ``records/`` what a killed run needs to go on.
-    network, wall, construction, paint, checkpoint
-        As `named_model` takes them.
-    methods, metrics, batch, engine, autocast, progress
-        As `check` takes them.
+    network : str, optional
+        ``efficientnet-lite0``, which is the default, or another name of
+        `camwall.models.library.load_network`.
+    wall : int
+        First hidden row of a network that is walled without training.
+    construction : str
+        How such a wall is built: ``whole``, or the two sides ``apart``.
+    paint : str
+        What such a network sees in place of the hidden pixels, one of `camwall.models.FILLS`.
+    checkpoint : path, optional
+        Instead: a network trained behind its wall, ours or the paper's.
+    methods : list of str, optional
+        Names of `camwall.METHODS`; all that the engine has if none is given.
+    metrics : list of str, optional
+        Names of `camwall.metrics.METRICS`; response and leak if none is given.
     limit : int, optional
         Only the first so many images.
+    batch : int
+        Images at a time.
+    engine : str
+        ``camwall`` or ``grad-cam``.
+    autocast : bool
+        Lower precision; not for tables.
     command : str, optional
         The command to record, if not this process's.
+    progress : bool
+        Show a progress bar.
 
     Warns
     -----
@@ -64,10 +80,18 @@ def evaluate(
     CamwallError, BlindnessError
         As `named_model`, `certify` and `check` raise them.
     """
+    from camwall import runs, stacks
+    from camwall.check.run import DEFAULT_METRICS, check
+    from camwall.models.library import named_model
+    from camwall.processes import processes
+    from camwall.wall import certify
+
     state = processes()
-    model = named_model(
-        network, wall=wall, construction=construction, paint=paint, checkpoint=checkpoint
-    ).to(state.device)
+    built: dict[str, Any] = {"network": network, "wall": wall, "construction": construction}
+    built |= {"paint": paint, "checkpoint": checkpoint}
+    asked: dict[str, Any] = {"metrics": metrics or list(DEFAULT_METRICS), "batch": batch}
+    asked |= {"engine": engine, "autocast": autocast}
+    model = named_model(**built).to(state.device)
     chosen = stacks.load(images).head(limit)
     certificate = certify(model, model.preprocessing.load(chosen.paths[:2]).to(state.device))
     made_for = chosen.wall
@@ -79,34 +103,13 @@ def evaluate(
         )
     if state.is_main_process:
         runs.remove_unfinished(out)
-    report = check(
-        model,
-        chosen,
-        methods,
-        metrics=metrics,
-        run=Path(out) / "records",
-        batch=batch,
-        engine=engine,
-        autocast=autocast,
-        progress=progress,
-    )
+    report = check(model, chosen, methods, run=Path(out) / "records", progress=progress, **asked)
     if state.is_main_process:
-        parameters = {
-            "network": network,
-            "wall": wall.as_json() if isinstance(wall, Wall) else wall,
-            "construction": construction,
-            "paint": paint,
-            "checkpoint": None if checkpoint is None else Path(checkpoint).name,
-            "images": Path(images).name,
-            "methods": list(report.methods),
-            "metrics": list(metrics),
-            "limit": limit,
-            "batch": batch,
-            "engine": engine,
-            "autocast": autocast,
-        }
+        named = {"images": Path(images).name, "methods": list(report.methods), "limit": limit}
+        if checkpoint is not None:
+            named["checkpoint"] = Path(checkpoint).name
         manifest = runs.manifest(
-            parameters,
+            built | asked | named,
             command=command,
             device=str(state.device),
             processes=state.num_processes,

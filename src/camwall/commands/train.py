@@ -2,18 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from camwall.errors import CamwallError
-from camwall.metrics.leak import follow_leaks
-from camwall.processes import processes
-from camwall.runs import manifest, write_json, writing
-from camwall.train.loop import Run, fit
-from camwall.train.probes import pair_stacks
 from camwall.train.recipe import Recipe
-from camwall.train.studies import study as named
+
+if TYPE_CHECKING:
+    from camwall.train import Run
 
 MANIFEST = "manifest.json"
 
@@ -22,7 +17,7 @@ def train_study(
     study: str = "digits",
     *,
     masked: bool = True,
-    out: str | Path | None = None,
+    out: Path | None = None,
     data: str | None = None,
     small: bool = False,
     stacks: int = 100,
@@ -32,38 +27,53 @@ def train_study(
     tensorboard: bool = False,
     command: str | None = None,
     **changes: Any,
-) -> Run:
-    """Train a study's network by its recipe, following the leak, and record how.
+) -> "Run":
+    """Train the masked network of a study, or its baseline, by its recipe, and follow the leak.
+
+    Fields of the recipe that are not given are the study's; with ``epochs`` alone the steps of the
+    learning rate move in proportion. Under ``accelerate launch --multi_gpu -m camwall train …`` on
+    several GPUs or hosts. The same command takes up a run that was killed.
 
     Parameters
     ----------
     study : str
-        A key of `camwall.train.STUDIES`.
+        One of digits, fashion, cifar10, imagenet, folder (`camwall.train.STUDIES`).
     masked : bool
-        ``False`` trains the baseline.
+        The masked network or its baseline.
     out : path, optional
-        Folder of checkpoint, ``metrics.csv``, ``model.pt`` and ``manifest.json``; an interrupted
-        run goes on there.
+        Folder of checkpoint, ``metrics.csv``, ``model.pt`` and ``manifest.json``.
     data : str, optional
-        See `camwall.train.Study.load`.
+        Folder with ``train/`` and ``val/``, or of class folders, or ``hf:NAME``.
     small : bool
-        The small VGG for images of any size.
+        The small VGG on any images, at 28×28.
     stacks : int
         Stacks of two test images on which each epoch's leak is measured; 0 measures none.
-    workers, save_every, progress, tensorboard
-        As in `camwall.train.fit`.
+    workers : int
+        Processes that decode images; 0 decodes in this one.
+    save_every : int
+        Steps between two checkpoints.
+    progress : bool
+        Show loss, top-1, images per second and the time left on stderr.
+    tensorboard : bool
+        Write each epoch's numbers to ``out/tensorboard`` too.
     command : str, optional
         What the manifest records as the command; by default this process's.
     **changes
-        Fields of `Recipe` to set; None leaves the study's value. With ``epochs`` alone the steps
-        of the learning rate move in proportion.
+        Fields of `Recipe`; None leaves the study's value.
 
     Raises
     ------
     CamwallError
         An unknown study or field, and all that `fit` refuses.
     """
-    chosen = named(study)
+    import torch
+
+    from camwall.metrics.leak import follow_leaks
+    from camwall.processes import processes
+    from camwall.runs import manifest, write_json, writing
+    from camwall.train import fit, pair_stacks, studies
+
+    chosen = studies.study(study)
     fields = {field.name for field in dataclasses.fields(Recipe)}
     if unknown := sorted(changes.keys() - fields):
         raise CamwallError(f"a recipe has no {unknown[0]!r}: it has {', '.join(sorted(fields))}")

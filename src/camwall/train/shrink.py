@@ -36,27 +36,31 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
 
 
 def shrink_folder(
-    source: str | Path,
-    target: str | Path,
+    source: Path,
+    target: Path,
     *,
     size: int = 256,
     quality: int = 90,
     workers: int = 0,
     progress: bool = True,
 ) -> tuple[int, int]:
-    """Copy a folder of images as JPEGs whose shorter side is at most ``size``.
+    """Shrink the images of a folder once, so that each epoch decodes less.
 
     Parameters
     ----------
-    source, target : path
-        The tree of folders below ``source`` is made again below ``target``. Files that are there
-        already are kept, so that a killed shrink goes on where it was.
+    source : path
+        Folder of images, nested at will.
+    target : path
+        Folder for the copies, in the same tree of folders. Files that are there already are kept,
+        so that a killed shrink goes on where it was.
     size : int
-        Pixels. A smaller image keeps its size.
+        Length of the shorter side in pixels. A smaller image keeps its size.
     quality : int
         JPEG quality, 1 to 95.
     workers : int
         Processes; 0 works in this one.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
