@@ -1,4 +1,4 @@
-"""What is measured of a saliency method: its leak, its response to a repaint; all metrics by name.
+"""What is measured of a saliency method: leak, response, faithfulness, localisation; by name.
 
 A metric is a `Metric`: a function of a pass and a method's maps on its images, one number an image.
 `camwall.check` takes any of them by name, or one's own as it is.
@@ -7,7 +7,9 @@ A metric is a `Metric`: a function of a pass and a method's maps on its images, 
 from collections.abc import Sequence
 
 from camwall.errors import CamwallError
+from camwall.metrics.faithfulness import FAITHFULNESS
 from camwall.metrics.leak import LEAK, LEAK_CLEAR, is_empty, leak, mean_leak, random_level
+from camwall.metrics.localisation import LOCALISATION
 from camwall.metrics.metric import Measure, Metric
 from camwall.metrics.response import REPAINTS, RESPONSE, change, repaint, response
 
@@ -27,7 +29,9 @@ __all__ = [
 ]
 
 #: Every metric by its name; one of your own needs no entry.
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (RESPONSE, LEAK, LEAK_CLEAR)}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (RESPONSE, LEAK, LEAK_CLEAR, *FAITHFULNESS, *LOCALISATION)
+}
 
 
 def chosen(metrics: Sequence[str | Metric]) -> list[Metric]:
