@@ -26,6 +26,11 @@ sizes = st.fixed_dictionaries(
 )
 
 
+def law(filters, **change) -> theory.GradCAMLaw:
+    """The law for the sizes above, but for what is changed."""
+    return theory.GradCAMLaw(**{"filters": filters, **SIZES, **change})
+
+
 def mean_from_characteristic_function(count: int) -> float:
     """E[ReLU(S)], S = Σ_v Z_v ReLU(g_v), as (1/π) ∫ (1 - φ^V)/t² dt, φ = ½ + ½(1 + t²)^-½."""
 
@@ -52,13 +57,13 @@ def test_mean_equals_the_integral_of_the_characteristic_function(count):
 def test_literal_values():
     """V = 1: s/(2π). V = 2: s/√(2π)·(½√(2/π) + ¼√(π/2)). Second moment s²V/4. P = (1-2^-V)/2."""
     scale = 0.6**2 * math.sqrt(8) * 1.7 / 36
-    assert theory.gradcam_scale(**SIZES) == pytest.approx(scale, rel=1e-15)
+    assert law(1).scale == pytest.approx(scale, rel=1e-15)
     one, two = (theory.gradcam_mean(filters=v, **SIZES) for v in (1, 2))
     assert one == pytest.approx(scale / (2 * math.pi), rel=1e-14)
     expected = math.sqrt(2 / math.pi) / 2 + math.sqrt(math.pi / 2) / 4
     assert two == pytest.approx(scale / math.sqrt(2 * math.pi) * expected, rel=1e-14)
-    assert theory.gradcam_second_moment(filters=7, **SIZES) == pytest.approx(scale**2 * 7 / 4)
-    assert [theory.gradcam_positive(filters=v) for v in (1, 2, 3)] == [0.25, 0.375, 0.4375]
+    assert law(7).second_moment == pytest.approx(scale**2 * 7 / 4)
+    assert [law(v).positive for v in (1, 2, 3)] == [0.25, 0.375, 0.4375]
 
 
 def test_bound_literal():
@@ -90,28 +95,22 @@ def test_binomial_window_holds_all_the_mass(count):
 @given(filters, sizes, st.floats(0.1, 10))
 def test_scaling(count, args, factor):
     """Mean scales with τ², ‖m‖, 1/(hw) and √n; the second moment with their squares."""
-    mean = theory.gradcam_mean(filters=count, **args)
-    second = theory.gradcam_second_moment(filters=count, **args)
+    plain = law(count, **args)
     for name, power in [("tau", 2), ("patch_norm", 1), ("positions", -1), ("visible", 0.5)]:
-        scaled = {**args, name: args[name] * factor}
-        assert theory.gradcam_mean(filters=count, **scaled) == pytest.approx(
-            mean * factor**power, rel=1e-12
-        )
-        assert theory.gradcam_second_moment(filters=count, **scaled) == pytest.approx(
-            second * factor ** (2 * power), rel=1e-12
-        )
+        scaled = law(count, **{**args, name: args[name] * factor})
+        assert scaled.mean == pytest.approx(plain.mean * factor**power, rel=1e-12)
+        expected = plain.second_moment * factor ** (2 * power)
+        assert scaled.second_moment == pytest.approx(expected, rel=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
 @given(filters, sizes)
 def test_monotone_in_the_number_of_filters(count, args):
     """One more filter never lowers the mean, the second moment or P(GC > 0)."""
-    more = count + 1
-    assert theory.gradcam_mean(filters=more, **args) > theory.gradcam_mean(filters=count, **args)
-    assert theory.gradcam_second_moment(filters=more, **args) > theory.gradcam_second_moment(
-        filters=count, **args
-    )
-    assert theory.gradcam_positive(filters=more) >= theory.gradcam_positive(filters=count)
+    more, fewer = law(count + 1, **args), law(count, **args)
+    assert more.mean > fewer.mean
+    assert more.second_moment > fewer.second_moment
+    assert more.positive >= fewer.positive
 
 
 @settings(max_examples=100, deadline=None)
@@ -126,7 +125,7 @@ def test_bounds_hold_everywhere(count, args):
         patch_norm=args["patch_norm"],
         tau=args["tau"],
     )
-    lower, upper = theory.gradcam_mean_bounds(filters=count, **args)
+    lower, upper = law(count, **args).mean_bounds
     assert paper < exact
     assert lower < exact < upper
     assert (paper > 0) == (count > 20)
@@ -147,8 +146,7 @@ def test_the_paper_bound_is_loose_by_root_two():
 @pytest.mark.parametrize("count", [50, 200, 1_000, 5_000])
 def test_wide_expansion_has_a_third_order_error(count):
     """Mean over its limit = 1 - 5/(8V) - 23/(128V²) + O(V⁻³), the constant below 0.2."""
-    args = {"filters": count, **SIZES}
-    ratio = theory.gradcam_mean(**args) / theory.gradcam_wide_mean(**args)
+    ratio = law(count).mean / law(count).wide_mean
     assert abs(ratio - theory.gradcam_mean_expansion(count)) < 0.2 / count**3 + 1e-13
 
 
@@ -177,50 +175,48 @@ def variance_gamma_pdf(x: np.ndarray, count: int) -> np.ndarray:
 def test_density_equals_the_bessel_form(count):
     """The scale mixture's density is the variance-gamma mixture's, from 1e-6 to 15 scales."""
     x = np.concatenate([np.geomspace(1e-6, 0.1, 20), np.linspace(0.1, 15, 60)])
-    law = theory.gradcam_law(filters=count, visible=1, positions=1, patch_norm=1, tau=1)
-    np.testing.assert_allclose(law.pdf(x), variance_gamma_pdf(x, count), rtol=1e-9)
+    unit = law(count, visible=1, positions=1, patch_norm=1, tau=1).distribution()
+    np.testing.assert_allclose(unit.pdf(x), variance_gamma_pdf(x, count), rtol=1e-9)
 
 
 @pytest.mark.parametrize("count", [1, 2, 33, 1_000, 100_000])
 def test_law_has_the_closed_form_moments(count):
     """Mean, second moment and atom of the mixture are those of the closed forms."""
-    law = theory.gradcam_law(filters=count, **SIZES)
-    args = {"filters": count, **SIZES}
-    assert law.mean == pytest.approx(theory.gradcam_mean(**args), rel=1e-12)
-    assert law.second_moment == pytest.approx(theory.gradcam_second_moment(**args), rel=1e-12)
-    assert law.positive == pytest.approx(theory.gradcam_positive(filters=count), rel=1e-12)
-    assert law.atom == pytest.approx(1 - law.positive)
-    assert law.std**2 == pytest.approx(law.second_moment - law.mean**2)
+    closed, found = law(count), law(count).distribution()
+    for name in ("mean", "second_moment", "positive"):
+        assert getattr(found, name) == pytest.approx(getattr(closed, name), rel=1e-12)
+    assert found.atom == pytest.approx(1 - found.positive)
+    assert found.std**2 == pytest.approx(found.second_moment - found.mean**2)
 
 
 @pytest.mark.parametrize("count", [1, 4, 500])
 def test_cdf_is_the_integral_of_the_density(count):
     """P(X <= b) - P(X <= a) = ∫_a^b pdf, and the jump at 0 is the atom."""
-    law = theory.gradcam_law(filters=count, **SIZES)
-    scale = law.second_moment**0.5
-    area = integrate.quad(lambda x: float(law.pdf(x)), 0.1 * scale, 3 * scale, epsrel=1e-10)[0]
-    assert law.cdf(3 * scale) - law.cdf(0.1 * scale) == pytest.approx(area, rel=1e-8)
-    assert law.cdf(0) == pytest.approx(law.atom)
-    assert law.cdf(-1e-9) == 0
-    assert law.pdf([-1.0, 0.0]).tolist() == [0, 0]
+    found = law(count).distribution()
+    scale = found.second_moment**0.5
+    area = integrate.quad(lambda x: float(found.pdf(x)), 0.1 * scale, 3 * scale, epsrel=1e-10)[0]
+    assert found.cdf(3 * scale) - found.cdf(0.1 * scale) == pytest.approx(area, rel=1e-8)
+    assert found.cdf(0) == pytest.approx(found.atom)
+    assert found.cdf(-1e-9) == 0
+    assert found.pdf([-1.0, 0.0]).tolist() == [0, 0]
 
 
 @settings(max_examples=40, deadline=None)
 @given(filters, st.floats(0, 1, exclude_max=True))
 def test_quantile_inverts_the_cdf(count, level):
     """cdf(quantile(p)) = p above the atom; 0 at and below it."""
-    law = theory.gradcam_law(filters=count, **SIZES)
-    x = law.quantile(level)
-    if level <= law.atom:
+    found = law(count).distribution()
+    x = found.quantile(level)
+    if level <= found.atom:
         assert x == 0
     elif level < 1 - 1e-12:  # beyond, 1 - p itself has few digits left
-        assert law.sf(x) == pytest.approx(1 - level, rel=1e-9)
+        assert found.sf(x) == pytest.approx(1 - level, rel=1e-9)
 
 
 def test_quantiles_keep_shape_and_order():
     """Levels of any shape come back in that shape, rising."""
-    law = theory.gradcam_law(filters=3, **SIZES)
-    x = law.quantile(np.array([[0.2, 0.6], [0.9, 0.999]]))
+    found = law(3).distribution()
+    x = found.quantile(np.array([[0.2, 0.6], [0.9, 0.999]]))
     assert x.shape == (2, 2)
     assert np.all(np.diff(x.ravel()) > 0)
     assert x[0, 0] == 0
@@ -228,10 +224,10 @@ def test_quantiles_keep_shape_and_order():
 
 def test_sample_follows_the_law():
     """Draws of the mixture have its mean and P(X > 0) within four standard errors."""
-    law = theory.gradcam_law(filters=2, **SIZES)
-    x = law.sample(50_000, np.random.default_rng(3))
-    assert abs(x.mean() - law.mean) < 4 * law.std / math.sqrt(50_000)
-    assert abs((x > 0).mean() - law.positive) < 4 * 0.5 / math.sqrt(50_000)
+    found = law(2).distribution()
+    x = found.sample(50_000, np.random.default_rng(3))
+    assert abs(x.mean() - found.mean) < 4 * found.std / math.sqrt(50_000)
+    assert abs((x > 0).mean() - found.positive) < 4 * 0.5 / math.sqrt(50_000)
 
 
 # Deeper heads ------------------------------------------------------------------------------
@@ -239,28 +235,20 @@ def test_sample_follows_the_law():
 
 def test_head_layers_multiply():
     """Each hidden layer multiplies mean, second moment and P by τE[χ_G], τ²N/2 and 1 - 2^-N."""
-    linear, deep = {"filters": 5, **SIZES}, {"filters": 5, "head_widths": (3, 8), **SIZES}
-    tau = SIZES["tau"]
-    assert theory.gradcam_mean(**deep) == pytest.approx(
-        theory.gradcam_mean(**linear) * tau**2 * relu_norm_mean(3) * relu_norm_mean(8)
-    )
-    assert theory.gradcam_second_moment(**deep) == pytest.approx(
-        theory.gradcam_second_moment(**linear) * tau**4 * 3 / 2 * 8 / 2
-    )
-    assert theory.gradcam_positive(filters=5, head_widths=(3,)) == pytest.approx(
-        theory.gradcam_positive(filters=5) * 7 / 8
-    )
+    linear, deep, tau = law(5), law(5, head_widths=(3, 8)), SIZES["tau"]
+    factor = tau**2 * relu_norm_mean(3) * relu_norm_mean(8)
+    assert deep.mean == pytest.approx(linear.mean * factor)
+    assert deep.second_moment == pytest.approx(linear.second_moment * tau**4 * 3 / 2 * 8 / 2)
+    assert law(5, head_widths=(3,)).positive == pytest.approx(linear.positive * 7 / 8)
 
 
 def test_law_of_a_deep_head_has_the_closed_form_moments():
     """The convolution of log-grids keeps mean, second moment and atom."""
-    args = {"filters": 4, "head_widths": (6, 900), **SIZES}
-    law = theory.gradcam_law(**args)
-    assert law.mean == pytest.approx(theory.gradcam_mean(**args), rel=1e-11)
-    assert law.second_moment == pytest.approx(theory.gradcam_second_moment(**args), rel=1e-11)
-    assert law.positive == pytest.approx(
-        theory.gradcam_positive(filters=4, head_widths=(6, 900)), rel=1e-12
-    )
+    closed = law(4, head_widths=(6, 900))
+    found = closed.distribution()
+    assert found.mean == pytest.approx(closed.mean, rel=1e-11)
+    assert found.second_moment == pytest.approx(closed.second_moment, rel=1e-11)
+    assert found.positive == pytest.approx(closed.positive, rel=1e-12)
 
 
 def test_nodes_of_a_product_do_not_depend_on_the_order():
@@ -273,12 +261,16 @@ def test_nodes_of_a_product_do_not_depend_on_the_order():
 
 
 def test_arrays_broadcast_and_numbers_stay_numbers():
-    """visible [3, 1] with patch_norm [2] gives [3, 2]; scalars give a float."""
+    """visible [3, 1] with patch_norm [2] gives [3, 2]; scalars give a float; filters may vary."""
     args = {**SIZES, "visible": np.array([[1], [4], [9]]), "patch_norm": np.array([1.0, 2.0])}
     mean = theory.gradcam_mean(filters=3, **args)
     assert mean.shape == (3, 2)
     np.testing.assert_allclose(mean, mean[0, 0] * np.outer([1, 2, 3], [1, 2]), rtol=1e-13)
     assert isinstance(theory.gradcam_mean(filters=3, **SIZES), float)
+    several = law([3, 50], head_widths=(2,))
+    for name in ("mean", "second_moment", "positive", "wide_mean"):
+        each = [getattr(law(v, head_widths=(2,)), name) for v in (3, 50)]
+        assert getattr(several, name).tolist() == each
 
 
 @pytest.mark.parametrize(
@@ -304,14 +296,14 @@ def test_bad_input_is_refused_in_one_line(change, message):
 
 def test_a_black_patch_has_mean_zero_and_no_law():
     """‖m‖ = 0 is GradCAM = 0: its mean is 0, and asking for a density is refused."""
-    args = {"filters": 3, **SIZES, "patch_norm": 0}
-    assert theory.gradcam_mean(**args) == 0
+    black = law(3, patch_norm=0)
+    assert black.mean == black.second_moment == black.positive == 0
     with pytest.raises(CamwallError, match="else GradCAM is 0"):
-        theory.gradcam_law(**args)
+        black.distribution()
 
 
 @pytest.mark.parametrize("level", [-0.1, 1.0, math.nan])
 def test_quantile_refuses_levels_outside(level):
     """Levels outside [0, 1) are refused."""
     with pytest.raises(CamwallError, match="level"):
-        theory.gradcam_law(filters=3, **SIZES).quantile(level)
+        law(3).distribution().quantile(level)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy import stats
 
 from camwall import Wall, theory
+from camwall.audit.mechanisms import dial_rows
 from camwall.errors import CamwallError
 from camwall.metrics import mean_leak
 
@@ -38,9 +39,9 @@ def one_trunk(filters: int = 6, seed: int = 0) -> theory.Networks:
 
 def test_gradcam_given_maps_is_gaussian():
     """Over 20,000 heads on one trunk, S at a hidden place passes a test of its Gaussian law."""
-    maps, _, weights = heads(one_trunk(), 20_000, seed=1)
+    maps, cells, weights = heads(one_trunk(), 20_000, seed=1)
     s = torch.einsum("dv,v->d", weights.sum(-1) / 36, maps[:, *PLACE])
-    std = theory.gradcam_given_maps(maps, SETTING.visible, TAU)[PLACE]
+    std = theory.gaussian_std(theory.gradcam_spread(maps, cells, TAU), maps)[PLACE]
     assert stats.kstest(s.numpy() / float(std), "norm").pvalue > 1e-3
 
 
@@ -49,8 +50,7 @@ def test_xgradcam_given_maps_is_gaussian():
     maps, cells, weights = heads(one_trunk(), 20_000, seed=2)
     alpha = (weights * cells).sum(-1) / maps.sum((1, 2))
     s = alpha @ maps[:, *PLACE]
-    pooled = cells.reshape(6, SETTING.visible_rows, -1)
-    std = theory.xgradcam_given_maps(maps, pooled, TAU)[PLACE]
+    std = theory.gaussian_std(theory.xgradcam_spread(maps, cells, TAU), maps)[PLACE]
     assert stats.kstest(s.numpy() / float(std), "norm").pvalue > 1e-3
 
 
@@ -59,13 +59,11 @@ def test_ablationcam_given_maps_is_cauchy():
     maps, cells, weights = heads(one_trunk(), 20_000, seed=3)
     parts = (weights * cells).sum(-1)
     s = (parts @ maps[:, *PLACE]) / parts.sum(-1)
-    location, scale = theory.ablationcam_given_maps(
-        maps, cells.reshape(6, SETTING.visible_rows, -1)
-    )
+    location, scale = theory.ablationcam_cauchy(maps, cells)
     place = float(location[PLACE]), float(scale[PLACE])
     assert stats.kstest(s.numpy(), stats.cauchy(*place).cdf).pvalue > 1e-3
     exact = theory.cauchy_positive(location, scale)[PLACE]
-    found = theory.summarise((s > 0).double()).mean
+    found = theory.Estimate.of(s > 0)
     assert abs(found.errors_from(float(exact))) < 4
 
 
@@ -73,7 +71,9 @@ def test_ablationcam_is_positive_at_least_half_of_the_time():
     """P(S > 0) >= ½ wherever some map of a channel that scores is positive, 0 where none is."""
     for seed in range(20):
         trunk = one_trunk(filters=3, seed=seed)
-        location, scale = theory.ablationcam_given_maps(trunk.maps[0], trunk.pooled[0, :, :2])
+        location, scale = theory.ablationcam_cauchy(
+            trunk.maps[0], trunk.pooled[0, :, :2].flatten(1)
+        )
         chance = theory.cauchy_positive(location, scale)
         lit = (trunk.maps[0] > 0).any(0) & (trunk.pooled[0, :, :2].sum() > 0)
         assert torch.all(chance[lit] >= 0.5 - 1e-6)
@@ -83,30 +83,23 @@ def test_ablationcam_is_positive_at_least_half_of_the_time():
 def test_laws_work_on_batches_of_maps():
     """[N, V, h, w] gives the stack of what each [V, h, w] gives."""
     maps = torch.rand(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    pooled = F.max_pool2d(maps, 2)[:, :, :2]
-    for whole, single in [
-        (
-            theory.gradcam_given_maps(maps, 6, TAU),
-            [theory.gradcam_given_maps(m, 6, TAU) for m in maps],
-        ),
-        (
-            theory.xgradcam_given_maps(maps, pooled, TAU),
-            [theory.xgradcam_given_maps(*mp, TAU) for mp in zip(maps, pooled, strict=True)],
-        ),
-        (
-            theory.ablationcam_given_maps(maps, pooled)[1],
-            [theory.ablationcam_given_maps(*mp)[1] for mp in zip(maps, pooled, strict=True)],
-        ),
-    ]:
-        torch.testing.assert_close(whole, torch.stack(single))
+    cells = F.max_pool2d(maps, 2)[:, :, :2].flatten(2)
+    for law in (
+        lambda m, c: theory.gaussian_std(theory.gradcam_spread(m, c, TAU), m),
+        lambda m, c: theory.gaussian_std(theory.xgradcam_spread(m, c, TAU), m),
+        lambda m, c: theory.ablationcam_cauchy(m, c)[1],
+    ):
+        single = [law(m, c) for m, c in zip(maps, cells, strict=True)]
+        torch.testing.assert_close(law(maps, cells), torch.stack(single))
 
 
 def test_a_dead_map_has_weight_zero_in_xgradcam():
     """A channel that is 0 everywhere adds nothing, and no NaN."""
     maps = torch.zeros(2, 6, 6)
     maps[0] = 1
-    std = theory.xgradcam_given_maps(maps, F.max_pool2d(maps, 2)[:, :2], 1.0)
-    torch.testing.assert_close(std, torch.full((6, 6), math.sqrt(6) / 36))
+    spread = theory.xgradcam_spread(maps, F.max_pool2d(maps, 2)[:, :2].flatten(1), 1.0)
+    expected = torch.full((6, 6), math.sqrt(6) / 36)
+    torch.testing.assert_close(theory.gaussian_std(spread, maps), expected)
 
 
 # Non-negative weights ----------------------------------------------------------------------
@@ -134,7 +127,7 @@ def test_gradcampp_positive_probability(filters, visible_rows):
         ]
     )
     exact = theory.gradcampp_positive(filters, setting.visible)
-    assert abs(theory.summarise(hits).mean.errors_from(exact)) < 4
+    assert abs(theory.Estimate.of(hits).errors_from(exact)) < 4
 
 
 def test_some_map_positive_probability():
@@ -147,38 +140,36 @@ def test_some_map_positive_probability():
             )
         ]
     )
-    assert abs(theory.summarise(hits).mean.errors_from(theory.some_map_positive(3))) < 4
+    assert abs(theory.Estimate.of(hits).errors_from(1 - 0.5**3)) < 4
 
 
 # Quadrature over one filter ----------------------------------------------------------------
 
 
+def xgradcam(*, image: torch.Tensor = IMAGE, tau: float = TAU, **how) -> theory.FilterLaw:
+    """XGradCAM's law at the place."""
+    return theory.filter_law(theory.xgradcam_spread, SETTING, image, PLACE, tau=tau, **how)
+
+
 @pytest.mark.parametrize("filters", [1, 4, 100])
 def test_quadrature_gives_back_gradcams_closed_form(filters):
     """On GradCAM, whose law is known, the quadrature is right to a percent."""
-    law = theory.gradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU)
-    args = {
-        "filters": filters,
-        "visible": SETTING.visible,
-        "positions": SETTING.positions,
-        "patch_norm": SETTING.patch_norms(IMAGE)[PLACE],
-        "tau": TAU,
-    }
-    assert law.mean(filters) == pytest.approx(theory.gradcam_mean(**args), rel=0.01)
-    assert law.second_moment(filters) == pytest.approx(
-        theory.gradcam_second_moment(**args), rel=0.01
-    )
-    assert law.positive(filters) == pytest.approx(
-        theory.gradcam_positive(filters=filters), rel=0.01
-    )
+    args = {"filters": filters, "tau": TAU}
+    law = theory.filter_law(theory.gradcam_spread, SETTING, IMAGE, PLACE, **args)
+    norm = SETTING.patch_norms(IMAGE)[PLACE]
+    sizes = {"visible": SETTING.visible, "positions": SETTING.positions, "patch_norm": norm}
+    closed = theory.GradCAMLaw(**args, **sizes)
+    assert law.mean == pytest.approx(closed.mean, rel=0.01)
+    assert law.second_moment == pytest.approx(closed.second_moment, rel=0.01)
+    assert law.positive == pytest.approx(closed.positive, rel=0.01)
 
 
 def test_the_mean_integral_is_exact_for_given_nodes():
     """With one node q the sum is q^½·Z·χ_{Vk²}: the integral is E[χ_{Vk²}]√(q/2π)."""
-    law = theory.FilterLaw(np.array([0.3]), dimension=9, tau=0.5)
+    law = theory.FilterLaw(3, np.array([0.3]), dimension=9, tau=0.5)
     chi = math.sqrt(2) * math.exp(math.lgamma(14) - math.lgamma(13.5))
     expected = 0.25 * math.sqrt(0.3 / (2 * math.pi)) * chi
-    assert law.mean(3) == pytest.approx(expected, rel=1e-10)
+    assert law.mean == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("filters", [1, 8])
@@ -191,15 +182,14 @@ def test_xgradcam_law_against_whole_networks(filters):
         total = chunk.maps.sum((2, 3))
         alpha = (chunk.gradients * chunk.maps).sum((2, 3)) / total.where(total > 0, 1)
         draws.append(torch.relu((alpha * chunk.maps[:, :, *PLACE]).sum(1)))
-    x = torch.cat(draws)
-    found = theory.summarise(x)
-    quadrature = theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU, directions=2**16)
+    x = torch.cat(draws).double()
+    quadrature = xgradcam(filters=filters, directions=2**16)
     # The quadrature over 9 dimensions is good to some tenths of a percent, like the estimate.
-    assert quadrature.mean(filters) == pytest.approx(found.mean.value, rel=0.02)
-    assert quadrature.second_moment(filters) == pytest.approx(found.second_moment.value, rel=0.05)
-    assert abs(found.positive.errors_from(quadrature.positive(filters))) < 5
-    law = quadrature.law(filters, draws=20_000, seed=1)
-    assert law.mean == pytest.approx(quadrature.mean(filters), rel=0.03)
+    assert quadrature.mean == pytest.approx(float(x.mean()), rel=0.02)
+    assert quadrature.second_moment == pytest.approx(float(x.square().mean()), rel=0.05)
+    assert abs(theory.Estimate.of(x > 0).errors_from(quadrature.positive)) < 5
+    law = quadrature.distribution(draws=20_000, seed=1)
+    assert law.mean == pytest.approx(quadrature.mean, rel=0.03)
     levels = law.positive * np.array([0.2, 0.5, 0.9])
     shares = [float((x > float(law.quantile(1 - level))).double().mean()) for level in levels]
     np.testing.assert_allclose(shares, levels, rtol=0.05)
@@ -207,27 +197,24 @@ def test_xgradcam_law_against_whole_networks(filters):
 
 def test_scale_of_tau():
     """XGradCAM scales with τ²: the ratio ΣP²/(ΣB)² has no unit, W and B bring one τ each."""
-    one, two = (
-        theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=tau, directions=256)
-        for tau in (1.0, 3.0)
-    )
-    assert two.mean(4) == pytest.approx(9 * one.mean(4))
-    assert two.second_moment(4) == pytest.approx(81 * one.second_moment(4))
-    assert two.law(4, draws=100).mean == pytest.approx(9 * one.law(4, draws=100).mean)
+    one, two = (xgradcam(filters=4, tau=tau, directions=256) for tau in (1.0, 3.0))
+    assert two.mean == pytest.approx(9 * one.mean)
+    assert two.second_moment == pytest.approx(81 * one.second_moment)
+    assert two.distribution(draws=100).mean == pytest.approx(9 * one.distribution(draws=100).mean)
 
 
 def test_a_black_patch_is_never_lit():
     """Where the image is black the quadrature gives 0 and no division fails."""
     image = IMAGE.clone()
     image[4:] = 0
-    law = theory.xgradcam_filter_law(SETTING, image, (5, 2), tau=TAU, directions=64)
-    assert law.mean(5) == law.second_moment(5) == law.positive(5) == 0
+    law = xgradcam(image=image, filters=5, directions=64)
+    assert law.mean == law.second_moment == law.positive == 0
 
 
 def test_directions_must_be_a_power_of_two():
     """A Sobol set of another size loses its balance: refused."""
     with pytest.raises(CamwallError, match="power of 2"):
-        theory.xgradcam_filter_law(SETTING, IMAGE, PLACE, tau=TAU, directions=100)
+        xgradcam(filters=1, directions=100)
 
 
 # The dial ----------------------------------------------------------------------------------
@@ -280,14 +267,15 @@ def test_dial_rows_by_hand():
     maps[:, 0, 0, 0], maps[:, 0, 1, 1] = 3, 4
     gradients = torch.zeros_like(maps)
     gradients[:, 0, 0, 0] = torch.tensor([1.0, 2.0, -1.0])
-    rows = list(theory.dial_rows("x", maps, gradients, visible_map_rows=1, radii=[0, 1]))
+    wall = Wall.rows(2, 2, 1)
+    rows = list(dial_rows(maps, gradients, wall, [0, 1]))
     assert [row["radius"] for row in rows] == [0, 1]
     assert rows[0]["energy"] == rows[0]["leak"] == 0
     for key in ("energy", "energy_low", "energy_high", "leak", "leak_low", "leak_high"):
         assert rows[1][key] == pytest.approx(0.8)
     assert rows[1]["empty"] == pytest.approx(1 / 3)
     with pytest.raises(CamwallError, match="all maps at radius 0 are empty"):
-        next(theory.dial_rows("x", maps[2:], gradients[2:], visible_map_rows=1, radii=[0]))
+        next(dial_rows(maps[2:], gradients[2:], wall, [0]))
 
 
 # Predictions -------------------------------------------------------------------------------

@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from camwall import theory
+from camwall import Wall, theory
+from camwall.audit import closed_forms
 from camwall.config import quick
 from camwall.errors import CamwallError
+from camwall.methods import cams
+from camwall.metrics import leak
 
 SETTING = theory.Setting(image_rows=10, image_columns=10, visible_rows=2)
 TAU, PLACE, WALLS = 0.7, (7, 2), (1, 2, 3)  # a place that is hidden by each of the walls
@@ -31,16 +34,31 @@ def picture(rows: int = 10, columns: int = 10) -> torch.Tensor:
     return torch.rand(rows, columns, generator=torch.Generator().manual_seed(5))
 
 
-def law_arguments(filters: int, wall: int, place: tuple[int, int] = PLACE) -> dict:
-    """The closed forms' arguments for the standard setting with ``wall`` visible rows."""
+def law(filters: int, wall: int, place: tuple[int, int] = PLACE, **change) -> theory.GradCAMLaw:
+    """The closed forms for the standard setting with ``wall`` visible rows, but for a change."""
     setting = replace(SETTING, visible_rows=wall)
-    return {
+    args = {
         "filters": filters,
         "visible": setting.visible,
         "positions": setting.positions,
         "patch_norm": setting.patch_norms(picture())[place],
         "tau": TAU,
     }
+    return theory.GradCAMLaw(**args | change)
+
+
+def distances(x: torch.Tensor, exact: theory.GradCAMLaw, alive: float = 1.0) -> list[float]:
+    """Of mean, second moment and P(X > 0) from the exact values (times ``alive``), in errors."""
+    x = x.double()
+    return [
+        theory.Estimate.of(values).errors_from(getattr(exact, name) * alive)
+        for name, values in {"mean": x, "second_moment": x**2, "positive": x > 0}.items()
+    ]
+
+
+def gradcam(networks: theory.Networks) -> torch.Tensor:
+    """GradCAM's maps."""
+    return torch.relu(cams.gradcam(networks.maps, networks.gradients))
 
 
 def by_autograd(
@@ -157,17 +175,14 @@ CASES = [
 @pytest.mark.parametrize(("filters", "wall", "seed"), CASES)
 def test_exact_law_within_four_standard_errors(filters, wall, seed):
     """Mean, second moment and P(GC > 0) over the networks agree with the closed forms."""
-    found = theory.summarise(simulated(filters, seed)[wall])
-    args = law_arguments(filters, WALLS[wall])
-    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
-    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
-    assert abs(found.positive.errors_from(theory.gradcam_positive(filters=filters))) < 4
+    found = distances(simulated(filters, seed)[wall], law(filters, WALLS[wall]))
+    assert max(map(abs, found)) < 4
 
 
 def test_distances_are_standard_normal():
     """Over many seeds the distances from the exact values, in errors, are standard normal."""
     seeds, networks, wall = (150, 20_000, 2) if quick() else (1_200, 100_000, 3)
-    args, distances = law_arguments(32, wall), []
+    exact, found = law(32, wall), []
     for seed in range(seeds):
         draws = theory.simulate_gradcam(
             SETTING,
@@ -179,15 +194,8 @@ def test_distances_are_standard_normal():
             networks=networks,
             seed=seed,
         )[WALLS.index(wall), 0]
-        found = theory.summarise(draws)
-        distances.append(
-            [
-                found.mean.errors_from(theory.gradcam_mean(**args)),
-                found.second_moment.errors_from(theory.gradcam_second_moment(**args)),
-                found.positive.errors_from(theory.gradcam_positive(filters=32)),
-            ]
-        )
-    z = torch.tensor(distances)
+        found.append(distances(draws, exact))
+    z = torch.tensor(found)
     assert torch.all(z.mean(0).abs() < 4 / seeds**0.5)
     assert torch.all((z.std(0) - 1).abs() < 4 / (2 * seeds) ** 0.5)
     for column in z.T.numpy():
@@ -200,7 +208,7 @@ def test_share_of_intervals_that_hold_the_mean():
     """Of all 95 % intervals from batches of 1,000 networks, nearly 95 % hold it."""
     hits = total = 0
     for filters, wall, seed in CASES:
-        exact = theory.gradcam_mean(**law_arguments(filters, WALLS[wall]))
+        exact = law(filters, WALLS[wall]).mean
         held, batches = theory.coverage(simulated(filters, seed)[wall], exact, NETWORKS // 1000)
         hits, total = hits + held, total + batches
     slack = 0.015 if quick() else 0.005
@@ -210,10 +218,10 @@ def test_share_of_intervals_that_hold_the_mean():
 @pytest.mark.parametrize("filters", FILTERS)
 def test_full_distribution(filters):
     """A Kolmogorov-Smirnov test of the draws above 0 against the law's cdf above 0."""
-    law = theory.gradcam_law(**law_arguments(filters, 2))
+    exact = law(filters, 2).distribution()
     draws = simulated(filters, 0)[1][:20_000].double().numpy()
     above = draws[draws > 0]
-    result = stats.kstest(above, lambda x: 1 - law.sf(x) / law.positive)
+    result = stats.kstest(above, lambda x: 1 - exact.sf(x) / exact.positive)
     assert result.pvalue > 1e-3
 
 
@@ -234,11 +242,7 @@ def test_whole_networks_follow_the_law_on_both_sides(filters):
         draws.append(torch.relu(alpha.transpose(1, 2) @ chunk.maps[:, :, i, j]))
     for wall, saliency in zip(WALLS, torch.cat(draws).permute(1, 2, 0), strict=True):
         for place, values in zip(places, saliency, strict=True):
-            found, args = theory.summarise(values), law_arguments(filters, wall, place)
-            assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
-            assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
-            exact = theory.gradcam_positive(filters=filters)
-            assert abs(found.positive.errors_from(exact)) < 4
+            assert max(map(abs, distances(values, law(filters, wall, place)))) < 4
 
 
 def test_simulated_places_and_walls_vary_together():
@@ -266,7 +270,7 @@ def test_deeper_heads_follow_the_product_law(head_widths):
     image = picture() + 0.2  # no dead visible side: with 16 filters it has probability 2^-16
     saliency = torch.cat(
         [
-            theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)[:, *PLACE]
+            gradcam(chunk)[:, *PLACE]
             for chunk in theory.draw_networks(
                 SETTING,
                 image,
@@ -278,16 +282,8 @@ def test_deeper_heads_follow_the_product_law(head_widths):
             )
         ]
     )
-    args = {
-        **law_arguments(16, 2),
-        "patch_norm": SETTING.patch_norms(image)[PLACE],
-        "head_widths": head_widths,
-    }
-    found = theory.summarise(saliency)
-    assert abs(found.mean.errors_from(theory.gradcam_mean(**args))) < 4
-    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**args))) < 4
-    exact = theory.gradcam_positive(filters=16, head_widths=head_widths)
-    assert abs(found.positive.errors_from(exact)) < 4
+    exact = law(16, 2, patch_norm=SETTING.patch_norms(image)[PLACE], head_widths=head_widths)
+    assert max(map(abs, distances(saliency, exact))) < 4
 
 
 @pytest.mark.parametrize("filters", [1, 4])
@@ -306,27 +302,20 @@ def test_a_dead_visible_side_is_all_that_a_deeper_head_loses(filters):
     draws = theory.draw_networks(
         SETTING, image, filters=filters, tau=TAU, networks=networks, seed=13, head_widths=(4,)
     )
-    found = theory.summarise(
-        torch.cat([theory.windowed_gradcam(n.maps, n.gradients, 7)[:, *PLACE] for n in draws])
-    )
-    args = law_arguments(filters, 2) | {"patch_norm": SETTING.patch_norms(image)[PLACE]}
-    mean = theory.gradcam_mean(**args, head_widths=(4,))
-    positive = theory.gradcam_positive(filters=filters, head_widths=(4,))
-    alive = 1 - 0.5**filters
-    assert abs(found.mean.errors_from(mean * alive)) < 4
-    assert abs(found.positive.errors_from(positive * alive)) < 4
-    assert abs(found.positive.errors_from(positive)) > 4, "and the difference is there to be seen"
+    saliency = torch.cat([gradcam(n)[:, *PLACE] for n in draws])
+    exact = law(filters, 2, patch_norm=SETTING.patch_norms(image)[PLACE], head_widths=(4,))
+    mean, _, positive = distances(saliency, exact, alive=1 - 0.5**filters)
+    assert abs(mean) < 4
+    assert abs(positive) < 4
+    assert abs(distances(saliency, exact)[2]) > 4, "and the difference is there to be seen"
 
 
 def test_second_moment_needs_no_gaussian_law():
     """With a head of uniform weights E[GC²] stays exact, one hidden layer included."""
     args = {"filters": 16, "tau": TAU, "networks": 50_000, "seed": 6, "head_widths": (4,)}
     chunks = theory.draw_networks(SETTING, picture(), weights="uniform", **args)
-    saliency = torch.cat(
-        [theory.windowed_gradcam(c.maps, c.gradients, 7)[:, *PLACE] for c in chunks]
-    )
-    exact = theory.gradcam_second_moment(**law_arguments(16, 2), head_widths=(4,))
-    assert abs(theory.summarise(saliency).second_moment.errors_from(exact)) < 4
+    saliency = torch.cat([gradcam(c)[:, *PLACE] for c in chunks])
+    assert abs(distances(saliency, law(16, 2, head_widths=(4,)))[1]) < 4
 
 
 def test_uniform_weights_have_the_standard_deviation_tau():
@@ -353,13 +342,11 @@ def test_energy_leak_ignores_the_wall():
     for chunk in theory.draw_networks(
         SETTING, picture(), filters=8, tau=TAU, networks=20_000, seed=3
     ):
-        saliency = theory.windowed_gradcam(chunk.maps, chunk.gradients, 7)
+        saliency = gradcam(chunk)
         total += saliency.double().square().sum(0)
-    norms = SETTING.patch_norms(picture())
-    expected = theory.energy_leak(norms**2, SETTING.visible_map_rows)
-    assert theory.energy_leak(total.numpy(), SETTING.visible_map_rows) == pytest.approx(
-        expected, rel=0.02
-    )
+    behind = Wall.rows(8, 8, SETTING.visible_map_rows)
+    found, expected = leak(torch.stack([total.sqrt(), SETTING.patch_norms(picture())]), behind)
+    assert float(found) == pytest.approx(float(expected), rel=0.02)
 
 
 # Settings and bad input --------------------------------------------------------------------
@@ -377,7 +364,7 @@ def test_setting_counts():
 def test_patch_norms_are_norms_of_the_patches():
     """‖m‖ at (i, j) is the norm of image[i:i+k, j:j+k]."""
     norms = SETTING.patch_norms(picture())
-    assert norms[4, 1] == pytest.approx(float(picture()[4:7, 1:4].double().norm()))
+    assert float(norms[4, 1]) == pytest.approx(float(picture()[4:7, 1:4].double().norm()))
 
 
 @pytest.mark.parametrize(
@@ -454,7 +441,7 @@ def test_errors_from_without_spread():
 def test_rows_of_the_table_hold_what_they_say():
     """A row for each case, exact values of the closed forms, distances in standard errors."""
     rows = list(
-        theory.montecarlo_rows(
+        closed_forms.montecarlo_rows(
             SETTING,
             picture(),
             filters=[2, 3],
@@ -470,9 +457,9 @@ def test_rows_of_the_table_hold_what_they_say():
     row = rows[-1]
     assert (row["filters"], row["seed"], row["visible_rows"]) == (3, 1, 2)
     assert (row["row"], row["column"]) == (6, 1)
-    args = law_arguments(3, 2, (6, 1))
-    assert row["mean_exact"] == pytest.approx(theory.gradcam_mean(**args))
-    assert row["second_moment_exact"] == pytest.approx(theory.gradcam_second_moment(**args))
+    exact = law(3, 2, (6, 1))
+    assert row["mean_exact"] == pytest.approx(exact.mean)
+    assert row["second_moment_exact"] == pytest.approx(exact.second_moment)
     z = (row["mean"] - row["mean_exact"]) / row["mean_se"]
     assert row["mean_z"] == pytest.approx(z)
     assert row["intervals"] == 20

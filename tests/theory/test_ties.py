@@ -8,12 +8,13 @@ import torch.nn.functional as F
 
 import camwall
 from camwall import theory
+from camwall.audit import closed_forms
 from camwall.methods import cams
 from camwall.models import simple_cnn
 
 SETTING = theory.Setting(image_rows=10, image_columns=10, visible_rows=2)
 TAU, PLACE = 0.7, (7, 2)
-MAX_SHARED = theory.POOLINGS["max, 2×2, ties shared"]
+MAX_SHARED = closed_forms.POOLINGS["max, 2×2, ties shared"]
 IMAGE = torch.rand(10, 10, generator=torch.Generator().manual_seed(5))
 
 
@@ -26,8 +27,10 @@ def test_max_and_average_pooling_hand_on_the_whole_weight():
     image[:6, :6] = 0  # windows there are dead for every filter
     (networks,) = theory.draw_networks(SETTING, image, filters=4, tau=TAU, networks=50, seed=2)
     assert not networks.pooled[:, :, :2, :2].any()
-    found = {row["pooling"]: row["difference"] for row in theory.pooling_rows(networks.maps, 2)}
-    assert set(found) == set(theory.POOLINGS)
+    found = {
+        row["pooling"]: row["difference"] for row in closed_forms.pooling_rows(networks.maps, 2)
+    }
+    assert set(found) == set(closed_forms.POOLINGS)
     assert found.pop("average, 3×3, zeros around") > 0.1
     assert max(found.values()) < 1e-4
 
@@ -73,19 +76,21 @@ def test_where_a_tie_goes_is_not_seen_by_gradcam_but_that_it_goes_somewhere():
         assert not any(method(maps, g).any() for g in dead)
     size = {"visible": SETTING.visible, "positions": SETTING.positions, "tau": TAU}
     size |= {"filters": 3, "patch_norm": SETTING.patch_norms(image)[PLACE]}
-    found = theory.summarise(first[:, *PLACE])
-    assert abs(found.mean.errors_from(theory.gradcam_mean(**size))) < 4
-    assert abs(found.second_moment.errors_from(theory.gradcam_second_moment(**size))) < 4
+    law, x = theory.GradCAMLaw(**size), first[:, *PLACE]
+    assert abs(theory.Estimate.of(x).errors_from(law.mean)) < 4
+    assert abs(theory.Estimate.of(x**2).errors_from(law.second_moment)) < 4
 
     before = networks.gradients * (maps > 0)  # at the ReLU's input
     alpha = (weights * live).sum((2, 3)) / SETTING.positions
     torch.testing.assert_close(before.mean((2, 3)), alpha)
-    found = theory.summarise(torch.relu(cams.gradcam(maps, before))[:, *PLACE])
-    spread = theory.gradcam_given_maps(maps, live.sum((2, 3)), TAU)[:, *PLACE]
-    exact = theory.summarise(spread / (2 * torch.pi) ** 0.5).mean  # over heads exactly
-    both = (found.mean.standard_error**2 + exact.standard_error**2) ** 0.5
-    assert abs(found.mean.value - exact.value) < 4 * both
-    assert found.mean.value < 0.8 * theory.gradcam_mean(**size)
+    found = theory.Estimate.of(torch.relu(cams.gradcam(maps, before))[:, *PLACE])
+    cells = live.flatten(2).double()
+    spread = theory.gradcam_spread(maps, cells, TAU) * cells.mean(2).sqrt()
+    std = theory.gaussian_std(spread, maps)[:, *PLACE]
+    exact = theory.Estimate.of(std / (2 * torch.pi) ** 0.5)  # over heads exactly
+    both = (found.standard_error**2 + exact.standard_error**2) ** 0.5
+    assert abs(found.value - exact.value) < 4 * both
+    assert found.value < 0.8 * law.mean
 
 
 # GradCAM++ ---------------------------------------------------------------------------------
@@ -108,7 +113,7 @@ def test_gradcampp_counts_dead_windows():
         kept = chunk.gradients * (chunk.maps > 0)
         lit.append(cams.gradcam_pp(chunk.maps, chunk.gradients)[:, i, 0] > 0)
         without.append(cams.gradcam_pp(chunk.maps, kept)[:, i, 0] > 0)
-    found, other = (theory.summarise(torch.cat(hits).double()).mean for hits in (lit, without))
+    found, other = (theory.Estimate.of(torch.cat(hits)) for hits in (lit, without))
     exact = theory.gradcampp_positive(3, setting.visible)
     assert abs(found.errors_from(exact)) < 4
     channel = (1 - 0.5**setting.visible) / 4
@@ -132,7 +137,7 @@ def test_gradcampp_does_not_see_where_a_tie_goes(shared):
             weights = chunk.layers[0].view(-1, 3, *setting.pooled_shape)
             (gradients,) = torch.autograd.grad((weights * MAX_SHARED(leaf)).sum(), leaf)
         hits.append(cams.gradcam_pp(chunk.maps, gradients)[:, 7, 1] > 0)
-    found = theory.summarise(torch.cat(hits).double()).mean
+    found = theory.Estimate.of(torch.cat(hits))
     assert abs(found.errors_from(theory.gradcampp_positive(3, setting.visible))) < 4
 
 
@@ -153,5 +158,5 @@ def test_gradcampp_needs_disjoint_windows():
         routed = torch.zeros_like(chunk.maps).flatten(2)
         routed.scatter_add_(2, index[:, :, 0, :visible], weights)
         hits.append(cams.gradcam_pp(chunk.maps, routed.view_as(chunk.maps))[:, 5, 2] > 0)
-    found = theory.summarise(torch.cat(hits).double()).mean
+    found = theory.Estimate.of(torch.cat(hits))
     assert found.errors_from(theory.gradcampp_positive(2, visible)) < -10

@@ -51,19 +51,26 @@ def test_shapleycam_subtracts_half_the_second_derivative():
 
 
 def test_summary_by_hand():
-    """Verdicts from the largest leak and response; empty maps have no part in the mean leak."""
-    rows = pd.DataFrame(
+    """Verdicts from the largest leak and response; empty maps have no part in the mean leak.
+
+    The records come in two reports, as of two networks.
+    """
+    names = ("AblationCAM", "AblationCAM (absolute)", "GradCAM", "XGradCAM")  # of one mechanism
+    records = pd.DataFrame(
         [
-            ("a", 0.0, 0.0, False),
-            ("b", 0.2, 0.0, False),
-            ("b", 0.4, 0.0, False),
-            ("c", 0.5, 0.1, False),
-            ("c", 0.0, 0.3, True),
-            ("d", 0.0, 2.0, False),
+            (0, 0.0, 0.0, False),
+            (1, 0.2, 0.0, False),
+            (1, 0.4, 0.0, False),
+            (2, 0.5, 0.1, False),
+            (2, 0.0, 0.3, True),
+            (3, 0.0, 2.0, False),
         ],
-        columns=["method", "leak", "response", "empty"],
-    ).assign(mechanism="any")
-    found = summary(rows).loc["any"]
+        columns=["method", "leak_clear", "response", "empty"],
+    ).assign(group="image", leak=lambda rows: rows["leak_clear"])
+    records["method"] = [names[number] for number in records["method"]]
+    wall = camwall.Wall.rows(4, 4, 2)
+    reports = [camwall.Report(part, wall, names, 0.5, {}) for part in (records[:4], records[4:])]
+    found = summary(reports).loc["one signed weight a channel"]
     words = ["blind", "points there without looking", "sees through", "changes elsewhere"]
     assert found["verdict"].tolist() == words
     assert set(words) <= set(VERDICTS)

@@ -1,1 +1,1 @@
-"""Implementations against each other and against the slow, exact way."""
+"""Implementations and closed forms against each other and against the slow, exact way."""

@@ -1,6 +1,7 @@
 """The registered methods on random simple CNNs: what each mechanism promises, measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,106 +10,38 @@ import torch
 from torch import Tensor
 
 from camwall import theory
-from camwall.methods import METHODS, Mechanism, explain, find
-from camwall.methods.components import corrected
-from camwall.methods.principal import first_component
-from camwall.metrics import is_empty, leak, mean_leak, response
-from camwall.models import MaskedModel, simple_cnn
+from camwall.check import Report, bootstrap
+from camwall.errors import CamwallError
+from camwall.methods import Mechanism, explain, find
+from camwall.metrics import is_empty, leak, mean_leak
+from camwall.models import simple_cnn
 from camwall.wall import Wall
 
 Row = dict[str, Any]
 
 
-def random_network_rows(
-    images: Tensor, *, networks: int, filters: int = 16, visible_rows: int = 4, tau: float = 0.1
-) -> Iterator[Row]:
-    """Every registered method on every image in ``networks`` random simple CNNs.
-
-    Parameters
-    ----------
-    images : tensor [N, 1, H, H]
-
-    Yields
-    ------
-    dict
-        ``method, mechanism, sees_through`` (what the register says), ``network`` (its seed),
-        ``image``, ``leak`` (what interpolation fills left out), ``empty``, ``response``.
-    """
-    for seed in range(networks):
-        model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed)
-        for method in METHODS.values():
-            with torch.no_grad():
-                maps = explain(model, images, method)
-                moves = response(model, images, method)
-            values = leak(maps, model.wall, clear_of=model.visible_cells)
-            empty = is_empty(maps)
-            for index in range(len(images)):
-                yield {
-                    "method": method.name,
-                    "mechanism": method.mechanism.value,
-                    "sees_through": method.sees_through,
-                    "network": seed,
-                    "image": index,
-                    "leak": float(values[index]),
-                    "empty": bool(empty[index]),
-                    "response": float(moves[index]),
-                }
-
-
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """What each method of `random_network_rows` does behind the wall, by its largest values.
+def summary(reports: Sequence[Report]) -> pd.DataFrame:
+    """What each method does behind the wall in any of the reports, by its largest values.
 
     Returns
     -------
     DataFrame
-        By mechanism and method: leaks and responses in %, the mean leak without empty maps, how
-        many of these there are, and the verdict, a key of `camwall.check.report.VERDICTS`.
+        By mechanism and method, bleed left out: leaks and responses in %, the mean leak without
+        empty maps, how many of these there are, and the verdict, a key of `camwall.check.VERDICTS`.
     """
-    groups = rows.groupby(["mechanism", "method"])
-    most = groups[["leak", "response"]].max()
-    lit = rows["leak"].where(~rows["empty"]).groupby([rows["mechanism"], rows["method"]])
-    verdict = np.select(
-        [(most > 0).all(axis=1), most["response"] > 0, most["leak"] > 0],
-        ["sees through", "changes elsewhere", "points there without looking"],
-        "blind",
-    )
+    joined = replace(reports[0], records=pd.concat([report.records for report in reports]))
+    table, measured = joined.table, joined.records.groupby("method")
     columns = {
-        "mean leak, %": 100 * lit.mean(),
-        "largest leak, %": 100 * most["leak"],
-        "median response, %": 100 * groups["response"].median(),
-        "largest response, %": 100 * most["response"],
-        "empty maps": groups["empty"].sum(),
-        "verdict": verdict,
+        "mechanism": {name: find(name).mechanism.value for name in joined.methods},
+        "mean leak, %": 100 * table["clear"],
+        "largest leak, %": 100 * measured["leak_clear"].max(),
+        "median response, %": 100 * measured["response"].median(),
+        "largest response, %": 100 * measured["response"].max(),
+        "empty maps": table["empty"],
+        "verdict": table["verdict"],
     }
-    return pd.DataFrame(columns)
-
-
-def _cells_behind(model: MaskedModel) -> Wall:
-    """The wall on the map's own grid."""
-    return Wall.rows(*model.setting.map_shape, model.setting.visible_map_rows)
-
-
-def predicted_leak(method: str, model: MaskedModel, image: Tensor, tau: float) -> float:
-    """A method's mean leak by theory, from one image's maps and the law of the weights alone.
-
-    0 for weights at each position; that of the principal projection for EigenCAM, whose own sign
-    is arbitrary, with the corrected one; the mean over draws of the weights for others.
-
-    Raises
-    ------
-    CamwallError
-        A method whose weights have no law here.
-    """
-    if find(method).mechanism is Mechanism.POSITION_WISE:
-        return 0.0
-    wall = _cells_behind(model)
-    with torch.no_grad():
-        maps = model.features(image[None])[0]
-    if method == "EigenCAM (corrected)":
-        return float(leak(corrected(first_component(maps[None])).relu(), wall))
-    visible, pool = model.setting.visible_rows, model.setting.pool
-    drawn = theory.predicted_maps(method, maps, visible_rows=visible, tau=tau, pool=pool)
-    return mean_leak(drawn, wall)[0]
+    frame = pd.DataFrame(columns).rename_axis("method").reset_index()
+    return frame.set_index(["mechanism", "method"]).sort_index()
 
 
 def prediction_rows(
@@ -123,12 +56,14 @@ def prediction_rows(
     """The leak that theory predicts from maps alone, beside the mean leak over random heads.
 
     Each image has a trunk of its own, under which ``heads`` heads are drawn: the scores of one
-    network with as many classes.
+    network with as many classes. The prediction comes from one image's maps and the law of the
+    weights: 0 for weights at each position, else the mean over draws of the weights. EigenCAM has
+    no weights, and is predicted by itself; its sign is arbitrary, so it is the corrected one.
 
     Parameters
     ----------
     images : tensor [N, 1, H, H]
-    methods : names of methods as `predicted_leak` takes them.
+    methods : names of methods.
 
     Yields
     ------
@@ -136,20 +71,39 @@ def prediction_rows(
         ``method, trunk, predicted, measured, se``: leaks on the map's own grid, empty maps left
         out, and the standard error of the measured mean; ``own``, the leak of the image's patch
         norms, which knows no method.
+
+    Raises
+    ------
+    CamwallError
+        A method whose weights have no law.
     """
     for seed, image in enumerate(images):
         model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed, classes=heads)
-        energy = model.setting.patch_norms(image[0]) ** 2
-        own = theory.energy_leak(energy, model.setting.visible_map_rows)
-        batch = image.expand(heads, -1, -1, -1)
+        setting, batch = model.setting, image.expand(heads, -1, -1, -1)
+        wall = Wall.rows(*setting.map_shape, setting.visible_map_rows)  # on the map's own grid
+        own = float(leak(setting.patch_norms(image[0])[None], wall))
         for method in methods:
             with torch.no_grad():
+                if find(method).mechanism is Mechanism.POSITION_WISE:
+                    predicted = 0.0
+                elif method == "EigenCAM (corrected)":
+                    itself = explain(model, image[None], method, normalize=False)
+                    predicted = mean_leak(itself, wall)[0]
+                else:
+                    drawn = theory.predicted_maps(
+                        method,
+                        model.features(image[None])[0],
+                        visible_rows=visible_rows,
+                        tau=tau,
+                        pool=setting.pool,
+                    )
+                    predicted = mean_leak(drawn, wall)[0]
                 raw = explain(model, batch, method, target=range(heads), normalize=False)
-            measured, error = mean_leak(raw, _cells_behind(model))
+            measured, error = mean_leak(raw, wall)
             yield {
                 "method": method,
                 "trunk": seed,
-                "predicted": predicted_leak(method, model, image, tau),
+                "predicted": predicted,
                 "measured": measured,
                 "se": error,
                 "own": own,
@@ -181,3 +135,48 @@ def agreement(rows: pd.DataFrame) -> dict[str, float]:
         "error": 100 * rows["se"].mean(),
         "largest in errors": (gap / rows["se"]).max(),
     }
+
+
+def dial_rows(
+    maps: Tensor, gradients: Tensor, wall: Wall, radii: Iterable[int], *, resamples: int = 500
+) -> Iterator[Row]:
+    """The leak of :func:`camwall.theory.windowed_gradcam` against the radius, N networks or images.
+
+    Parameters
+    ----------
+    maps, gradients : tensor [N, V, h, w]
+    wall : Wall
+        On the map's own grid.
+
+    Raises
+    ------
+    CamwallError
+        If all maps of some radius are empty.
+
+    Yields
+    ------
+    dict
+        ``radius``; ``energy``, √(Σ hidden squares / Σ squares) over all N maps, and ``leak``, the
+        mean leak of the maps that are not empty, each with its 95 % bootstrap interval over the N,
+        ``…_low`` and ``…_high``; ``empty``, the share of maps that are.
+    """
+    for radius in radii:
+        shown = theory.windowed_gradcam(maps, gradients, radius).detach()
+        lit = ~is_empty(shown)
+        if not lit.any():
+            raise CamwallError(f"all maps at radius {radius} are empty: they have no leak")
+        leaks = leak(shown, wall)[lit].numpy()
+        energy = shown.double().square().sum((1, 2))[lit].numpy()
+        share = leaks**2
+        within = bootstrap(share, weights=energy, resamples=resamples)
+        low, high = bootstrap(leaks, resamples=resamples)
+        yield {
+            "radius": radius,
+            "energy": float(np.sqrt(np.average(share, weights=energy))),
+            "energy_low": within[0] ** 0.5,
+            "energy_high": within[1] ** 0.5,
+            "leak": float(leaks.mean()),
+            "leak_low": low,
+            "leak_high": high,
+            "empty": float((~lit).double().mean()),
+        }

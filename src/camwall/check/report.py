@@ -64,6 +64,7 @@ def bootstrap(
     values: np.ndarray,
     groups: np.ndarray | None = None,
     *,
+    weights: np.ndarray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -74,6 +75,8 @@ def bootstrap(
     values : array [N]
     groups : array [N], optional
         Images that share a visible half do not vary independently: whole groups are drawn.
+    weights : array [N], optional
+        What each value counts in the mean; alike if not given.
     resamples, seed : int
 
     Returns
@@ -84,7 +87,8 @@ def bootstrap(
     members = np.arange(len(values)) if groups is None else groups
     if len(np.unique(members)) < 2:
         return float("nan"), float("nan")
-    sums = pd.Series(values).groupby(members).agg(["sum", "size"]).to_numpy()
+    sizes = np.ones(len(values)) if weights is None else weights
+    sums = pd.DataFrame({"sum": sizes * values, "size": sizes}).groupby(members).sum().to_numpy()
     rng = np.random.default_rng(seed)
     block = max(1, 2**20 // len(sums))  # resamples at a time, so that memory stays flat
     means = []

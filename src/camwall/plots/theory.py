@@ -1,6 +1,7 @@
 """Figures of the two theory chapters; each takes finished numbers and returns a Figure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,31 +9,27 @@ import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch, Rectangle
+from matplotlib.patches import Rectangle
 
-from camwall.plots.style import FLAT_COLOUR, SALIENCY_CMAP, WALL_COLOUR, draw_wall, use_style
+from camwall.plots.style import FLAT_COLOUR, WALL_COLOUR, use_style
 from camwall.theory import HalfNormalMixture, Setting
 
 _EXACT, _BOUND, _SHARP = "#0173b2", "#d55e00", "#029e73"
-_HIDDEN = "#d9d9d9"
+_SHADES = ListedColormap(["white", "#d9d9d9"])  # of a visible cell and of a hidden one
 
 
-def _sheet(
-    ax: Axes, corner: tuple[float, float], size: float, rows: int, visible: int, level: int
-) -> None:
-    """A map seen from the front, its hidden rows grey; a higher ``level`` lies before a lower."""
-    step, (x, y), z = size / rows, corner, 2.0 + level
-    hidden = (rows - visible) * step
-    ax.add_patch(Rectangle(corner, size, size, facecolor="white", zorder=z))
-    ax.add_patch(Rectangle(corner, size, hidden, facecolor=_HIDDEN, zorder=z + 0.1))
-    for t in range(1, rows):
-        ax.plot([x, x + size], [y + t * step] * 2, color="#888888", linewidth=0.3, zorder=z + 0.2)
-        ax.plot([x + t * step] * 2, [y, y + size], color="#888888", linewidth=0.3, zorder=z + 0.2)
-    ax.plot([x, x + size], [y + hidden] * 2, color=WALL_COLOUR, linewidth=2, zorder=z + 0.3)
-    ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="black", zorder=z + 0.4))
+def _sheet(ax: Axes, x: float, y: float, size: float, shape: tuple[int, int], visible: int) -> None:
+    """A map seen from the front, its hidden rows grey and at the bottom."""
+    rows, columns = shape
+    hidden = np.broadcast_to(np.arange(rows)[:, None] < rows - visible, shape)
+    edges = np.linspace(x, x + size, columns + 1), np.linspace(y, y + size, rows + 1)
+    style: dict[str, Any] = {"edgecolor": "#888888", "linewidth": 0.3, "antialiased": True}
+    ax.pcolormesh(*edges, hidden, cmap=_SHADES, vmin=0, vmax=1, zorder=2, **style)
+    wall = y + size * (rows - visible) / rows
+    ax.plot([x, x + size], [wall, wall], color=WALL_COLOUR, linewidth=2, zorder=2)
+    ax.add_patch(Rectangle((x, y), size, size, fill=False, edgecolor="black", zorder=2))
 
 
 def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> Figure:
@@ -46,54 +43,48 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     """
     use_style()
     figure, ax = plt.subplots(figsize=(9.2, 3.5))
-    rows = setting.image_rows
-    ax.imshow(np.asarray(image), cmap="gray", extent=(0, 2.6, 0, 2.6), vmin=0, vmax=1, zorder=1)
+    rows, (h, w), (ph, pw) = setting.image_rows, setting.map_shape, setting.pooled_shape
+    ax.imshow(np.asarray(image), cmap="gray", extent=(0, 2.6, 0, 2.6), vmin=0, vmax=1)
     wall = 2.6 * (rows - setting.visible_image_rows) / rows
     ax.plot([0, 2.6], [wall, wall], color=WALL_COLOUR, linewidth=2)
-    side = 2.6 * setting.kernel / rows
-    patch = (2.6 * 0.5, 2.6 * 0.16)
-    ax.add_patch(Rectangle(patch, side, side, fill=False, edgecolor=_BOUND, linewidth=1.6))
-    ax.text(patch[0] - 0.07, patch[1], "m", color=_BOUND, fontsize=12, ha="right", va="bottom")
-    map_rows, pooled_rows = setting.map_shape[0], setting.pooled_shape[0]
-    for t in (2, 1, 0):
-        maps_at, pooled_at = (3.6 + 0.22 * t, 0.1 + 0.16 * t), (7.3 + 0.17 * t, 0.55 + 0.13 * t)
-        _sheet(ax, maps_at, 2.3, map_rows, setting.visible_map_rows, 2 - t)
-        _sheet(ax, pooled_at, 1.35, pooled_rows, setting.visible_rows, 2 - t)
-    cell = (3.6 + 2.3 * 0.52, 0.1 + 2.3 * 0.17)
-    step = 2.3 / map_rows
-    ax.add_patch(Rectangle(cell, step, step, facecolor=_BOUND, edgecolor=_BOUND, zorder=6))
-    for corner in ((side, 0), (side, side)):
-        start = (patch[0] + corner[0], patch[1] + corner[1])
-        ax.add_patch(
-            ConnectionPatch(start, cell, "data", "data", color=_BOUND, linewidth=0.7, zorder=5.5)
-        )
-    score = (11.0, 1.75)
-    for y in np.linspace(1.35, 1.95, 4):
-        ax.plot([8.66, score[0] - 0.2], [y, score[1]], color="#555555", linewidth=0.8, zorder=1)
-    for y in (0.62, 0.85):
-        ax.plot([8.66, 9.35], [y, y], color="#999999", linewidth=0.8, linestyle=":", zorder=1)
+    (x, y), side = (1.3, 0.416), 2.6 * setting.kernel / rows
+    ax.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=_BOUND, linewidth=1.6))
+    ax.text(x - 0.07, y, "m", color=_BOUND, fontsize=12, ha="right", va="bottom")
+    for t in (2, 1, 0):  # from the back; what is drawn later lies before it
+        _sheet(ax, 3.6 + 0.22 * t, 0.1 + 0.16 * t, 2.3, (h, w), setting.visible_map_rows)
+        _sheet(ax, 7.3 + 0.17 * t, 0.55 + 0.13 * t, 1.35, (ph, pw), setting.visible_rows)
+    cell, step = (4.796, 0.491), 2.3 / h
+    ax.add_patch(Rectangle(cell, step, step, color=_BOUND, zorder=6))
+    for edge in (y, y + side):
+        ax.plot([x + side, cell[0]], [edge, cell[1]], color=_BOUND, linewidth=0.7, zorder=6)
+    for start in np.linspace(1.35, 1.95, 4):
+        ax.plot([8.99, 10.8], [start, 1.75], color="#555555", linewidth=0.8, zorder=1)
+    for start in (0.62, 0.85):
+        ax.plot([8.99, 9.35], [start, start], color="#999999", linewidth=0.8, linestyle=":")
     ax.text(9.42, 0.73, "W = 0 here", fontsize=9, va="center", color="#555555")
-    ax.plot(*score, "o", color="white", markeredgecolor="black", markersize=18)
-    ax.text(*score, "f", ha="center", va="center", style="italic")
-    h, w = setting.map_shape
-    ph, pw = setting.pooled_shape
-    size = f"{setting.image_columns}"
-    k, p = setting.kernel, setting.pool
-    titles = (
-        (1.3, f"image ξ\n{rows}×{size}"),
+    ax.plot(11.0, 1.75, "o", color="white", markeredgecolor="black", markersize=18)
+    ax.text(11.0, 1.75, "f", ha="center", va="center", style="italic")
+    for x, text in (
+        (1.3, f"image ξ\n{rows}×{setting.image_columns}"),
         (4.95, f"maps B = ReLU(F ∗ ξ)\n{filters} × {h}×{w}"),
         (8.1, f"pooled maps P\n{filters} × {ph}×{pw}"),
         (11.0, "score\nf = Σ W P"),
-    )
-    for x, text in titles:
+    ):
         ax.text(x, 3.0, text, ha="center", va="bottom", fontsize=10)
-    for x, y, text in ((3.1, 2.2, f"{filters} filters\n{k}×{k}"), (6.83, 2.2, f"max\n{p}×{p}")):
-        ax.text(x, y + 0.12, text, ha="center", va="bottom", fontsize=9, color="#333333")
+    k, p = setting.kernel, setting.pool
+    for x, text in ((3.1, f"{filters} filters\n{k}×{k}"), (6.83, f"max\n{p}×{p}")):
+        ax.text(x, 2.32, text, ha="center", va="bottom", fontsize=9, color="#333333")
         arrow = {"arrowstyle": "-|>", "color": "black"}
-        ax.annotate("", xy=(x + 0.35, y), xytext=(x - 0.35, y), arrowprops=arrow, zorder=5)
+        ax.annotate("", xy=(x + 0.35, 2.2), xytext=(x - 0.35, 2.2), arrowprops=arrow)
     ax.set(xlim=(-0.1, 11.6), ylim=(-0.15, 3.75), aspect="equal")
     ax.axis("off")
     return figure
+
+
+def _no_bound(ax: Axes, left: float, height: float, text: str) -> None:
+    """Shade the numbers of filters for which the paper's bound says nothing."""
+    ax.axvspan(left, 20, color=_BOUND, alpha=0.08, linewidth=0)
+    ax.text(4.4, height, text, color=_BOUND, ha="center")
 
 
 def law_panels(
@@ -103,26 +94,19 @@ def law_panels(
 
     Parameters
     ----------
-    curves : name of the varying column → rows of :func:`camwall.theory.montecarlo_rows`; ``bound``
-        is NaN where it is not stated.
+    curves : name of the varying column → rows of `camwall.audit.closed_forms.montecarlo_rows`;
+        ``bound`` is NaN where it is not stated.
     labels : the same names → axis label.
     log : the names whose panel has logarithmic axes.
     """
     use_style()
-    figure, axes = plt.subplots(1, len(curves), figsize=(max(6.5, 2.9 * len(curves)), 3.3))
-    for ax, (name, table) in zip(np.atleast_1d(axes), curves.items(), strict=True):
+    size = max(6.5, 2.9 * len(curves)), 3.3
+    figure, axes = plt.subplots(1, len(curves), figsize=size, squeeze=False)
+    for ax, (name, table) in zip(axes[0], curves.items(), strict=True):
         x = table[name]
         ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
         ax.plot(x, table["lower"], color=_SHARP, linestyle=":", label="elementary bound")
-        shown = table["bound"] > 0 if name in log else table["bound"].notna()
-        ax.plot(
-            x[shown],
-            table["bound"][shown],
-            color=_BOUND,
-            linestyle="--",
-            marker="D" if shown.sum() == 1 else None,  # a line through one point is not seen
-            label="paper's bound",
-        )
+        ax.plot(x, table["bound"], "d--", color=_BOUND, markersize=4, label="paper's bound")
         ax.errorbar(
             x,
             table["mean"],
@@ -134,17 +118,15 @@ def law_panels(
             label="Monte Carlo, ± 4 standard errors",
         )
         if name in log:
-            ax.set(xscale="log", yscale="log")
-            ax.axvspan(float(x.min()) * 0.8, 20, color=_BOUND, alpha=0.08, linewidth=0)
-            ax.text(
-                4.4, float(table["mean_exact"].max()) * 0.75, "bound ≤ 0", color=_BOUND, ha="center"
-            )
+            ax.set_xscale("log")
+            ax.set_yscale("log", nonpositive="mask")
+            top = float(table["mean_exact"].max())
+            _no_bound(ax, float(x.min()) * 0.8, 0.75 * top, "bound ≤ 0")
         ax.set(xlabel=labels[name])
-    np.atleast_1d(axes)[0].set_ylabel("E[GC] at a hidden position")
-    handles, names = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(4, 2 * len(curves)), frameon=False
-    )
+    axes[0, 0].set_ylabel("E[GC] at a hidden position")
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    columns = min(4, 2 * len(curves))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -157,27 +139,14 @@ def looseness(table: pd.DataFrame) -> Figure:
     """
     use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.2))
-    ax.plot(
-        table.index,
-        table["paper"],
-        color=_BOUND,
-        linestyle="--",
-        label="exact / paper's bound",
-    )
-    ax.plot(
-        table.index,
-        table["elementary"],
-        color=_SHARP,
-        linestyle=":",
-        label="exact / elementary bound",
-    )
+    first, last = float(table.index.min()), float(table.index.max())
+    ax.plot(table["paper"], color=_BOUND, linestyle="--", label="exact / paper's bound")
+    ax.plot(table["elementary"], color=_SHARP, linestyle=":", label="exact / elementary bound")
     for level, text in ((2**0.5, "√2"), (1.0, "1")):
         ax.axhline(level, color=FLAT_COLOUR, linewidth=0.8)
-        ax.text(float(table.index.max()) * 1.1, level, text, va="center", fontsize=9)
-    ax.axvspan(float(table.index.min()), 20, color=_BOUND, alpha=0.08, linewidth=0)
-    ax.text(4.4, 4.4, "no bound: V ≤ 20", color=_BOUND, ha="center")
-    ax.set(xscale="log", ylim=(0.9, 5), xlabel="filters V", ylabel="how loose")
-    ax.set_xlim(float(table.index.min()), float(table.index.max()))
+        ax.text(last * 1.1, level, text, va="center", fontsize=9)
+    _no_bound(ax, first, 4.4, "no bound: V ≤ 20")
+    ax.set(xscale="log", xlim=(first, last), ylim=(0.9, 5), xlabel="filters V", ylabel="how loose")
     ax.legend(frameon=False)
     return figure
 
@@ -191,11 +160,10 @@ def distributions(
     """
     use_style()
     figure, axes = plt.subplots(1, len(laws), figsize=(2.9 * len(laws), 3.1), sharey=True)
+    x, bins = np.linspace(0.01, 4, 400), np.linspace(0, 4, 41)
     for ax, (name, law) in zip(axes, laws.items(), strict=True):
         unit = law.second_moment**0.5
-        x = np.linspace(0.01, 4, 400)
         values = draws[name] / unit
-        bins = np.linspace(0, 4, 41)
         above = np.histogram(values[values > 0], bins)[0] / len(values) / np.diff(bins)
         ax.stairs(above, bins, fill=True, color="#c9d8e6", label="Monte Carlo")
         ax.plot(x, unit * law.pdf(unit * x), color=_EXACT, label="exact density")
@@ -208,32 +176,25 @@ def distributions(
     return figure
 
 
-def maps_on_one_scale(
-    maps: Mapping[str, npt.ArrayLike], wall_rows: Mapping[str, float], label: str
-) -> Figure:
-    """Maps side by side on one scale with one colour bar, each with its wall.
-
-    Parameters
-    ----------
-    maps : title → array [h, w]; one titled ``image`` is shown in grey on a scale of its own.
-    wall_rows : title → first hidden row.
-    label : of the colour bar.
-    """
-    use_style()
-    arrays = {title: np.asarray(values) for title, values in maps.items()}
-    high = max(values.max() for title, values in arrays.items() if title != "image")
-    figure, axes = plt.subplots(1, len(arrays), figsize=(2.3 * len(arrays) + 0.5, 2.6))
-    for ax, (title, values) in zip(axes, arrays.items(), strict=True):
-        if title == "image":
-            ax.imshow(values, cmap="gray", vmin=0, vmax=1)
-        else:
-            ax.imshow(values, cmap=SALIENCY_CMAP, vmin=0, vmax=high)
-        draw_wall(ax, wall_rows[title])
-        ax.set(xticks=[], yticks=[], title=title)
-        sns.despine(ax=ax, left=True, bottom=True)
-    scale = ScalarMappable(Normalize(0, high), SALIENCY_CMAP)
-    figure.colorbar(scale, ax=axes, fraction=0.02, pad=0.01, label=label)
-    return figure
+def _estimates(ax: Axes, table: pd.DataFrame, kind: str, x: str, y: str, line: str = "") -> None:
+    """Estimates with four standard errors ``se``, a marker for each kind, the legend beside."""
+    kinds = list(table[kind].unique())
+    for name, colour, marker in zip(
+        kinds, sns.color_palette("colorblind", len(kinds)), "osD^vPX*<>", strict=False
+    ):
+        part = table[table[kind] == name]
+        ax.errorbar(
+            part[x],
+            part[y],
+            yerr=4 * part["se"],
+            fmt=marker + line,
+            color=colour,
+            markersize=5,
+            linewidth=0.8,
+            alpha=0.85,
+            label=name,
+        )
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def predicted_against_measured(table: pd.DataFrame) -> Figure:
@@ -246,70 +207,11 @@ def predicted_against_measured(table: pd.DataFrame) -> Figure:
     """
     use_style()
     figure, ax = plt.subplots(figsize=(5.4, 4.6))
-    methods = list(table["method"].unique())
-    markers = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
-    colours = sns.color_palette("colorblind", len(methods))
     ax.plot([0, 100], [0, 100], color=FLAT_COLOUR, linewidth=0.8)
-    for method, marker, colour in zip(methods, markers, colours, strict=False):
-        part = table[table["method"] == method]
-        ax.errorbar(
-            100 * part["predicted"],
-            100 * part["measured"],
-            yerr=400 * part["se"],
-            fmt=marker,
-            color=colour,
-            markersize=5,
-            linewidth=0.8,
-            alpha=0.85,
-            label=method,
-        )
-    ax.set(
-        xlabel="leak predicted from maps and weights' law, %",
-        ylabel="leak measured, mean over heads, %",
-        xlim=(-3, 103),
-        ylim=(-3, 103),
-        aspect="equal",
-    )
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
-def dial(random: pd.DataFrame, trained: pd.DataFrame) -> Figure:
-    """Leak against the radius of the window over which the gradient is averaged, two panels.
-
-    Parameters
-    ----------
-    random : rows of :func:`camwall.theory.dial_rows` for random networks, with ``law``, the
-        predicted share of energy.
-    trained : the same rows for a trained network; its empty maps are drawn as a share.
-    """
-    use_style()
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.5), sharey=True)
-    for ax, table, key, label in (
-        (axes[0], random, "energy", "share of energy, measured"),
-        (axes[1], trained, "leak", "mean leak, maps that are not empty"),
-    ):
-        x = table["radius"]
-        low, high = 100 * table[f"{key}_low"], 100 * table[f"{key}_high"]
-        ax.fill_between(x, low, high, color=_EXACT, alpha=0.2, linewidth=0)
-        ax.plot(x, 100 * table[key], "o-", color=_EXACT, markersize=4, label=label)
-        ax.set(xlabel="window radius, positions of the map", xlim=(-0.5, x.max() + 0.5))
-        ax.annotate("HiResCAM", (0, 0), (0.5, -7), fontsize=9)
-        ax.annotate("GradCAM", (x.max(), -7), ha="right", fontsize=9)
-    axes[0].plot(
-        random["radius"], 100 * random["law"], color="black", linestyle=":", label="predicted"
-    )
-    axes[1].plot(
-        trained["radius"],
-        100 * trained["empty"],
-        color=FLAT_COLOUR,
-        linestyle="--",
-        label="share of maps that are empty",
-    )
-    axes[0].set(title="random networks", ylabel="%", ylim=(-10, 105))
-    axes[1].set_title("trained on digits")
-    for ax in axes:
-        ax.legend(frameon=False, loc="upper left")
+    percent = 100 * table.set_index("method")[["predicted", "measured", "se"]]
+    _estimates(ax, percent.reset_index(), "method", "predicted", "measured")
+    ax.set(xlabel="leak predicted from maps and weights' law, %", xlim=(-3, 103), aspect="equal")
+    ax.set(ylabel="leak measured, mean over heads, %", ylim=(-3, 103))
     return figure
 
 
@@ -322,22 +224,45 @@ def head_ratios(table: pd.DataFrame) -> Figure:
     """
     use_style()
     figure, ax = plt.subplots(figsize=(6.4, 3.4))
-    heads = list(table["head"].unique())
-    for k, (head, colour) in enumerate(
-        zip(heads, sns.color_palette("colorblind", len(heads)), strict=True)
-    ):
-        part = table[table["head"] == head]
-        ax.errorbar(
-            part["width"] * 1.05 ** (k - len(heads) / 2),
-            part["ratio"],
-            yerr=4 * part["se"],
-            fmt="o-",
-            color=colour,
-            markersize=4,
-            linewidth=1,
-            label=head,
-        )
+    number = table["head"].factorize()[0]
+    beside = table["width"] * 1.05 ** (number - number.mean())  # so that no bar hides another
+    _estimates(ax, table.assign(beside=beside), "head", "beside", "ratio", line="-")
     ax.axhline(1, color=FLAT_COLOUR, linewidth=0.8)
     ax.set(xscale="log", xlabel="width of the hidden layer", ylabel="measured mean / ReLU law")
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def dial(random: pd.DataFrame, trained: pd.DataFrame) -> Figure:
+    """Leak against the radius of the window over which the gradient is averaged, two panels.
+
+    Parameters
+    ----------
+    random : rows of `camwall.audit.mechanisms.dial_rows` for random networks, with ``law``, the
+        predicted share of energy.
+    trained : the same rows for a trained network; its empty maps are drawn as a share.
+    """
+    use_style()
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.5), sharey=True)
+    drawn = {
+        "random networks": (random, "energy", "law"),
+        "trained on digits": (trained, "leak", "empty"),
+    }
+    labels = {
+        "energy": "share of energy, measured",
+        "law": "share of energy, predicted",
+        "leak": "mean leak, maps that are not empty",
+        "empty": "share of maps that are empty",
+    }
+    for ax, (title, (table, key, other)) in zip(axes, drawn.items(), strict=True):
+        x, percent = table["radius"], 100 * table
+        band = percent[f"{key}_low"], percent[f"{key}_high"]
+        ax.fill_between(x, *band, color=_EXACT, alpha=0.2, linewidth=0)
+        ax.plot(x, percent[key], "o-", color=_EXACT, markersize=4, label=labels[key])
+        ax.plot(x, percent[other], color="black", linestyle=":", label=labels[other])
+        ax.set(title=title, xlabel="window radius, positions of the map", ylim=(-10, 105))
+        ax.set_xlim(-0.5, x.max() + 0.5)
+        ax.annotate("HiResCAM", (0, 0), (0.5, -7), fontsize=9)
+        ax.annotate("GradCAM", (x.max(), -7), ha="right", fontsize=9)
+        ax.legend(frameon=False, loc="upper left")
+    axes[0].set_ylabel("%")
     return figure

@@ -21,86 +21,50 @@ head_widths    N₁, …, N_L              widths of the head's hidden ReLU laye
 =============  ======================  ==========================================================
 """
 
-from camwall.theory.dial import dial_energy, dial_rows, windowed_gradcam
-from camwall.theory.filterlaw import FilterLaw, gradcam_filter_law, xgradcam_filter_law
-from camwall.theory.given import (
-    ablationcam_given_maps,
-    cauchy_positive,
-    gradcam_given_maps,
-    gradcampp_positive,
-    some_map_positive,
-    xgradcam_given_maps,
-)
+from camwall.theory.dial import dial_energy, windowed_gradcam
+from camwall.theory.filterlaw import FilterLaw, filter_law
+from camwall.theory.geometry import Setting
 from camwall.theory.gradcam import (
+    GradCAMLaw,
     gradcam_bound,
-    gradcam_law,
     gradcam_mean,
-    gradcam_mean_bounds,
     gradcam_mean_expansion,
-    gradcam_positive,
-    gradcam_scale,
-    gradcam_second_moment,
-    gradcam_wide_mean,
     wide_distance,
 )
+from camwall.theory.heads import (
+    ablationcam_cauchy,
+    cauchy_positive,
+    gaussian_std,
+    gradcam_spread,
+    gradcampp_positive,
+    predicted_maps,
+    xgradcam_spread,
+)
 from camwall.theory.mixture import HalfNormalMixture
-from camwall.theory.montecarlo import (
-    Estimate,
-    Moments,
-    Networks,
-    coverage,
-    draw_networks,
-    simulate_gradcam,
-    summarise,
-)
-from camwall.theory.predict import WEIGHT_LAWS, predicted_maps
-from camwall.theory.setting import Setting, energy_leak
-from camwall.theory.table import (
-    POOLINGS,
-    head_rows,
-    looseness_rows,
-    montecarlo_rows,
-    pooling_rows,
-)
+from camwall.theory.montecarlo import Estimate, Networks, coverage, draw_networks, simulate_gradcam
 
 __all__ = [
-    "POOLINGS",
-    "WEIGHT_LAWS",
     "Estimate",
     "FilterLaw",
+    "GradCAMLaw",
     "HalfNormalMixture",
-    "Moments",
     "Networks",
     "Setting",
-    "ablationcam_given_maps",
+    "ablationcam_cauchy",
     "cauchy_positive",
     "coverage",
     "dial_energy",
-    "dial_rows",
     "draw_networks",
-    "energy_leak",
+    "filter_law",
+    "gaussian_std",
     "gradcam_bound",
-    "gradcam_filter_law",
-    "gradcam_given_maps",
-    "gradcam_law",
     "gradcam_mean",
-    "gradcam_mean_bounds",
     "gradcam_mean_expansion",
-    "gradcam_positive",
-    "gradcam_scale",
-    "gradcam_second_moment",
-    "gradcam_wide_mean",
+    "gradcam_spread",
     "gradcampp_positive",
-    "head_rows",
-    "looseness_rows",
-    "montecarlo_rows",
-    "pooling_rows",
     "predicted_maps",
     "simulate_gradcam",
-    "some_map_positive",
-    "summarise",
     "wide_distance",
     "windowed_gradcam",
-    "xgradcam_filter_law",
-    "xgradcam_given_maps",
+    "xgradcam_spread",
 ]

@@ -66,11 +66,6 @@ def relu_norm_mean(width: int) -> float:
     return float(weight @ chi_mean(k))
 
 
-def _log_step(width: int) -> float:
-    # log χ_K has a standard deviation near √(5/(4V)); half of it leaves an error of about e^-79.
-    return min(_WIDEST_STEP, 0.5 * np.sqrt(1.25 / width))
-
-
 def _log_density(width: int, step: float) -> tuple[int, Array]:
     """Weights of log χ_K on the grid step·(first, first+1, …): trapezoid rule on the real line.
 
@@ -97,7 +92,8 @@ def relu_norm_nodes(widths: tuple[int, ...]) -> tuple[Array, Array]:
         the rest of the mass is an atom at 0. Nodes are even in log: a product of variables is a
         convolution of their logarithms.
     """
-    step = min(_log_step(width) for width in widths)
+    # log χ_K has a standard deviation near √(5/(4V)); half of it leaves an error of about e^-79.
+    step = min(_WIDEST_STEP, 0.5 * np.sqrt(1.25 / max(widths)))
     first, weights = 0, np.ones(1)
     for width in widths:
         start, density = _log_density(width, step)

@@ -1,4 +1,4 @@
-"""GradCAM at initialisation: the paper's bound, and the exact law it bounds.
+"""GradCAM at initialisation: the exact law at one position, and the paper's bound on its mean.
 
 Each pooled cell passes its whole gradient to its window, so the weight α_v = (1/hw) Σ_c W[v, c]
 over the visible cells c is N(0, nτ²/(hw)²) and independent of the filters. Max pooling passes it to
@@ -6,7 +6,7 @@ one position, average pooling to all. In a dead window (B = 0 throughout) max po
 gradient but by convention; PyTorch's gives it to the first position, and the sum is the same for
 every convention that passes on the whole.
 Given the filters, Σ_v α_v B_v[i, j] is therefore a centred Gaussian, and its standard deviation is
-``gradcam_scale`` times ‖ReLU(g)‖₂ with g ~ N(0, I_V) (module :mod:`camwall.theory.chi`):
+s·‖ReLU(g)‖₂ with g ~ N(0, I_V) (module :mod:`camwall.theory.chi`):
 
     GC[i, j] = ReLU(s·χ_K·Z),   s = τ²√n‖m‖₂/(hw),   K ~ Binomial(V, 1/2),   Z ~ N(0, 1).
 
@@ -17,10 +17,9 @@ changes no square, so gates are fair coins, at every width. One case is left out
 side (every visible pooled cell 0) all gates are shut and GC = 0. Probabilities computed here for
 such heads are off by at most that case's own, q^V, where q is that of one dead filter (at most 1/2,
 unless the visible side is black: then it is always dead); without hidden layers nothing is off.
-
-The functions accept arrays for ``visible``, ``positions``, ``patch_norm`` and ``tau`` and
-broadcast; they return a float when all of these are numbers.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +29,7 @@ from camwall.theory.chi import check_count, check_real, relu_norm_mean, relu_nor
 from camwall.theory.mixture import HalfNormalMixture
 
 Numbers = float | npt.NDArray[np.float64]
+_chi_mean = np.vectorize(relu_norm_mean, otypes=[float])
 
 
 def _plain(value: npt.ArrayLike) -> Numbers:
@@ -37,126 +37,123 @@ def _plain(value: npt.ArrayLike) -> Numbers:
     return float(array) if array.ndim == 0 else array
 
 
-def gradcam_scale(
-    *,
-    visible: npt.ArrayLike,
-    positions: npt.ArrayLike,
-    patch_norm: npt.ArrayLike,
-    tau: npt.ArrayLike,
-    head_widths: tuple[int, ...] = (),
-) -> Numbers:
-    """The scale s = τ^{2+L} √n ‖m‖₂ / (hw) of the law, L the number of hidden layers of the head.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradCAMLaw:
+    """The law of GC at a position, hidden or visible alike.
+
+    Exact for a linear head; with hidden layers where the visible side is never dead.
+
+    Attributes
+    ----------
+    filters, visible, positions, patch_norm, tau : numbers, or arrays that broadcast; so is what
+        the law gives. They are explained in :mod:`camwall.theory`.
+    head_widths : of whole numbers.
 
     Raises
     ------
     CamwallError
-        For a negative or non-finite value, or for ``positions`` or ``tau`` equal to 0.
+        A count that is none; a negative or non-finite value; ``positions`` or ``tau`` equal to 0.
     """
-    tau = check_real("tau", tau)
-    visible = check_real("visible", visible, zero=True)
-    positions = check_real("positions", positions)
-    patch_norm = check_real("patch_norm", patch_norm, zero=True)
-    return _plain(tau ** (2 + len(head_widths)) * np.sqrt(visible) * patch_norm / positions)
 
+    filters: npt.ArrayLike
+    visible: npt.ArrayLike
+    positions: npt.ArrayLike
+    patch_norm: npt.ArrayLike
+    tau: npt.ArrayLike
+    head_widths: tuple[int, ...] = ()
 
-def _widths(filters: int, head_widths: tuple[int, ...]) -> tuple[int, ...]:
-    return (
-        check_count("filters", filters),
-        *(check_count("head_widths", width) for width in head_widths),
-    )
+    def __post_init__(self) -> None:
+        for name, counts in (("filters", self.filters), ("head_widths", self.head_widths)):
+            for count in np.ravel(counts).tolist():
+                check_count(name, count)
+        check_real("visible", self.visible, zero=True)
+        check_real("positions", self.positions)
+        check_real("patch_norm", self.patch_norm, zero=True)
+        check_real("tau", self.tau)
+
+    @property
+    def scale(self) -> Numbers:
+        """s = τ^{2+L} √n ‖m‖₂ / (hw), L the number of hidden layers of the head."""
+        tau, norm = (np.asarray(value, dtype=float) for value in (self.tau, self.patch_norm))
+        root = np.sqrt(self.visible) / np.asarray(self.positions)
+        return _plain(tau ** (2 + len(self.head_widths)) * norm * root)
+
+    @property
+    def mean(self) -> Numbers:
+        """E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], right to about 1e-12 for V up to 100,000."""
+        norms = _chi_mean(self.filters) * np.prod(_chi_mean(self.head_widths))
+        return _plain(self.scale * norms / np.sqrt(2 * np.pi))
+
+    @property
+    def second_moment(self) -> Numbers:
+        """E[GC²] = s²/2 · V/2 · Π_l N_l/2.
+
+        It asks of the parameters only that they be independent and symmetric with variance τ²
+        (biases may be added to the hidden layers): no Gaussian law is used.
+        """
+        halves = np.divide(self.filters, 2) * np.prod(np.divide(self.head_widths, 2))
+        return _plain(np.square(self.scale) / 2 * halves)
+
+    @property
+    def positive(self) -> Numbers:
+        """P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l), or 0 where GC is 0: at a black patch."""
+        lit = (1 - np.power(0.5, self.filters)) * np.prod(1 - np.power(0.5, self.head_widths))
+        return _plain(np.sign(self.scale) * lit / 2)
+
+    @property
+    def wide_mean(self) -> Numbers:
+        """E[GC] with √(V/2) for E[χ_K]: the wide limit, where GC/(s√(V/2)) tends to ReLU(Z)."""
+        return _plain(self.mean * np.sqrt(np.divide(self.filters, 2)) / _chi_mean(self.filters))
+
+    @property
+    def mean_bounds(self) -> tuple[Numbers, Numbers]:
+        """Elementary bounds that hold for every V >= 1: wide/√(1 + 5/V) <= E[GC] <= wide.
+
+        With X = ‖ReLU(g)‖², E[X] = V/2 and E[X²] = V²/4 + 5V/4. Above: Jensen, E[√X] <= √E[X].
+        Below: Hölder, E[X] <= E[√X]^{2/3} E[X²]^{1/3}. Both ends have the right limit.
+        """
+        return _plain(self.wide_mean / np.sqrt(1 + np.divide(5, self.filters))), self.wide_mean
+
+    def distribution(self) -> HalfNormalMixture:
+        """All of it, for numbers: cdf, density above 0, atom at 0, quantiles, draws.
+
+        Raises
+        ------
+        CamwallError
+            For a black patch or a head that reads nothing: then GC is 0 and has no density.
+        """
+        scale = float(self.scale)
+        if scale <= 0:
+            raise CamwallError(
+                "the law needs visible and patch_norm above 0: else GradCAM is 0 here"
+            )
+        nodes, weights = relu_norm_nodes((int(np.asarray(self.filters)), *self.head_widths))
+        return HalfNormalMixture(scales=scale * nodes, weights=weights)
 
 
 def gradcam_mean(
     *,
-    filters: int,
+    filters: npt.ArrayLike,
     visible: npt.ArrayLike,
     positions: npt.ArrayLike,
     patch_norm: npt.ArrayLike,
     tau: npt.ArrayLike,
     head_widths: tuple[int, ...] = (),
 ) -> Numbers:
-    """E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], hidden or visible position alike.
-
-    Exact for a linear head; with hidden layers where the visible side is never dead. Arguments as
-    in :mod:`camwall.theory`. Right to about 1e-12 for V up to 100,000 and beyond.
-    """
-    scale = gradcam_scale(
+    """The exact mean of GradCAM at a position, `GradCAMLaw.mean`, for the arguments of that law."""
+    return GradCAMLaw(
+        filters=filters,
         visible=visible,
         positions=positions,
         patch_norm=patch_norm,
         tau=tau,
         head_widths=head_widths,
-    )
-    norms = np.prod([relu_norm_mean(width) for width in _widths(filters, head_widths)])
-    return _plain(scale * norms / np.sqrt(2 * np.pi))
-
-
-def gradcam_second_moment(
-    *,
-    filters: int,
-    visible: npt.ArrayLike,
-    positions: npt.ArrayLike,
-    patch_norm: npt.ArrayLike,
-    tau: npt.ArrayLike,
-    head_widths: tuple[int, ...] = (),
-) -> Numbers:
-    """E[GC²] = s²/2 · V/2 · Π_l N_l/2, exact as `gradcam_mean` is.
-
-    It asks of the parameters only that they be independent and symmetric with variance τ² (biases
-    may be added to the hidden layers): no Gaussian law is used.
-    """
-    scale = gradcam_scale(
-        visible=visible,
-        positions=positions,
-        patch_norm=patch_norm,
-        tau=tau,
-        head_widths=head_widths,
-    )
-    halves = np.prod([width / 2 for width in _widths(filters, head_widths)])
-    return _plain(np.square(scale) / 2 * halves)
-
-
-def gradcam_positive(*, filters: int, head_widths: tuple[int, ...] = ()) -> float:
-    """P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l) for a patch that is not black.
-
-    Exact as `gradcam_mean` is.
-    """
-    return float(0.5 * np.prod([1 - 0.5**width for width in _widths(filters, head_widths)]))
-
-
-def gradcam_law(
-    *,
-    filters: int,
-    visible: float,
-    positions: float,
-    patch_norm: float,
-    tau: float,
-    head_widths: tuple[int, ...] = (),
-) -> HalfNormalMixture:
-    """The full law of GC at one position: cdf, density above 0, atom at 0, quantiles, draws.
-
-    Raises
-    ------
-    CamwallError
-        For a black patch or a head that reads nothing: then GC is 0 and has no density.
-    """
-    widths = _widths(filters, head_widths)
-    scale = gradcam_scale(
-        visible=visible,
-        positions=positions,
-        patch_norm=patch_norm,
-        tau=tau,
-        head_widths=head_widths,
-    )
-    if np.any(np.asarray(scale) <= 0):
-        raise CamwallError("the law needs visible and patch_norm above 0: else GradCAM is 0 here")
-    nodes, weights = relu_norm_nodes(widths)
-    return HalfNormalMixture(scales=float(scale) * nodes, weights=weights)
+    ).mean
 
 
 def gradcam_bound(
     *,
-    filters: int,
+    filters: npt.ArrayLike,
     cells: npt.ArrayLike,
     positions: npt.ArrayLike,
     patch_norm: npt.ArrayLike,
@@ -166,42 +163,12 @@ def gradcam_bound(
 
     Stated for the lower half of W set to 0: n = h'w'/2 visible cells. For another wall put
     ``cells = 2·n``; bound and exact mean scale with √n alike. Negative, hence empty, below V = 20.
+    Arguments and errors are those of `GradCAMLaw`.
     """
-    root = gradcam_scale(visible=cells, positions=positions, patch_norm=patch_norm, tau=tau)
-    filters = check_count("filters", filters)
-    return _plain((filters - 20) / np.sqrt(filters) * np.asarray(root) / np.sqrt(16 * np.pi))
-
-
-def gradcam_wide_mean(
-    *,
-    filters: int,
-    visible: npt.ArrayLike,
-    positions: npt.ArrayLike,
-    patch_norm: npt.ArrayLike,
-    tau: npt.ArrayLike,
-) -> Numbers:
-    """The wide limit of E[GC], s√(V/2)/√(2π): GC/(s√(V/2)) tends to ReLU(Z) in law."""
-    scale = gradcam_scale(visible=visible, positions=positions, patch_norm=patch_norm, tau=tau)
-    return _plain(np.asarray(scale) * np.sqrt(check_count("filters", filters) / (4 * np.pi)))
-
-
-def gradcam_mean_bounds(
-    *,
-    filters: int,
-    visible: npt.ArrayLike,
-    positions: npt.ArrayLike,
-    patch_norm: npt.ArrayLike,
-    tau: npt.ArrayLike,
-) -> tuple[Numbers, Numbers]:
-    """Elementary bounds that hold for every V >= 1: wide/√(1 + 5/V) <= E[GC] <= wide.
-
-    With X = ‖ReLU(g)‖², E[X] = V/2 and E[X²] = V²/4 + 5V/4. Above: Jensen, E[√X] <= √E[X]. Below:
-    Hölder, E[X] <= E[√X]^{2/3} E[X²]^{1/3}. Both ends are positive and have the right limit.
-    """
-    wide = gradcam_wide_mean(
-        filters=filters, visible=visible, positions=positions, patch_norm=patch_norm, tau=tau
+    law = GradCAMLaw(
+        filters=filters, visible=cells, positions=positions, patch_norm=patch_norm, tau=tau
     )
-    return _plain(np.asarray(wide) / np.sqrt(1 + 5 / filters)), wide
+    return _plain(np.subtract(filters, 20) / np.sqrt(filters) * law.scale / np.sqrt(16 * np.pi))
 
 
 def gradcam_mean_expansion(filters: int) -> float:
@@ -213,14 +180,14 @@ def gradcam_mean_expansion(filters: int) -> float:
     return 1 - 5 / (8 * filters) - 23 / (128 * filters**2)
 
 
-def wide_distance(filters: int, points: int = 2001) -> float:
+def wide_distance(filters: int) -> float:
     """sup |P(GC <= x) - P(its wide limit <= x)|, the Kolmogorov distance, on a grid of x.
 
     Times V it tends to (5/8)·max|x³ - 3x|φ(x) ≈ 0.344: the variance of the scale² is 5/V, and the
     Gaussian part leaves no term of order 1/√V. The atoms differ by 2^-V/2 at x = 0.
     """
-    nodes, weights = relu_norm_nodes((check_count("filters", filters),))
-    unit = HalfNormalMixture(scales=nodes / np.sqrt(filters / 2), weights=weights)
+    # With n = 2/V and the rest 1 the wide limit is ReLU(Z) itself.
+    law = GradCAMLaw(filters=filters, visible=2 / filters, positions=1, patch_norm=1, tau=1)
     wide = HalfNormalMixture(scales=np.ones(1), weights=np.ones(1))
-    x = np.linspace(0, 6, check_count("points", points, least=2))
-    return float(np.abs(unit.sf(x) - wide.sf(x)).max())
+    x = np.linspace(0, 6, 2001)
+    return float(np.abs(law.distribution().sf(x) - wide.sf(x)).max())

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -79,8 +78,14 @@ class Setting:
         """Rows of the image that reach the head; no pixel below can change the score."""
         return self.visible_map_rows + self.kernel - 1
 
-    def check_image(self, image: Tensor) -> Tensor:
-        """``image`` as [H, W] of this size, or a :class:`CamwallError`."""
+    def patches(self, image: Tensor) -> Tensor:
+        """The patch that each position sees: [H, W] -> [k·k, hw].
+
+        Raises
+        ------
+        CamwallError
+            An image of another size, or with NaN or infinite pixels.
+        """
         if tuple(image.shape) != (self.image_rows, self.image_columns):
             raise CamwallError(
                 f"the image must be [{self.image_rows}, {self.image_columns}], "
@@ -88,24 +93,8 @@ class Setting:
             )
         if not torch.isfinite(image).all():
             raise CamwallError("the image holds NaN or infinite pixels: clean it first")
-        return image
+        return F.unfold(image[None, None], self.kernel)[0]
 
-    def patches(self, image: Tensor) -> Tensor:
-        """The patch that each position sees: [H, W] -> [k·k, hw]."""
-        columns = F.unfold(self.check_image(image)[None, None], self.kernel)
-        return columns[0]
-
-    def patch_norms(self, image: Tensor) -> np.ndarray:
-        """‖m‖₂ at every position, [h, w]: the image's own local energy."""
-        norms = self.patches(image.double()).norm(dim=0)
-        return norms.reshape(self.map_shape).numpy()
-
-
-def energy_leak(second_moments: np.ndarray, visible_rows: int) -> float:
-    """√(energy below row ``visible_rows`` / energy) of a map [h, w] of expected squares.
-
-    For GradCAM at initialisation the expected squares are proportional to ‖m‖², so this is the
-    share that the image itself holds behind the wall. NaN for a map that is 0 everywhere.
-    """
-    total = second_moments.sum()
-    return float(np.sqrt(second_moments[visible_rows:].sum() / total)) if total > 0 else np.nan
+    def patch_norms(self, image: Tensor) -> Tensor:
+        """‖m‖₂ at every position, float64 [h, w]: the image's own local energy."""
+        return self.patches(image.double()).norm(dim=0).reshape(self.map_shape)

@@ -1,4 +1,4 @@
-"""The rows of the chapters' tables: the exact law against Monte Carlo, poolings, heads."""
+"""The closed forms of the theory against drawn networks and autograd: the chapters' tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,16 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.theory.dial import windowed_gradcam
-from camwall.theory.gradcam import (
-    gradcam_bound,
-    gradcam_mean,
-    gradcam_mean_bounds,
-    gradcam_positive,
-    gradcam_second_moment,
-)
-from camwall.theory.montecarlo import coverage, draw_networks, simulate_gradcam, summarise
-from camwall.theory.setting import Setting
+from camwall import theory
+from camwall.methods import cams
+from camwall.theory import GradCAMLaw, Setting
 
 Row = dict[str, float | int | str]
 
@@ -35,7 +28,7 @@ def montecarlo_rows(
     seeds: Sequence[int],
     batches: int = 100,
 ) -> Iterator[Row]:
-    """One row for each number of filters, seed, wall and place, as they are finished.
+    """GradCAM's law: one row for each number of filters, seed, wall and place, when it is finished.
 
     Yields
     ------
@@ -49,30 +42,13 @@ def montecarlo_rows(
     """
     norms = setting.patch_norms(image)
     for count, seed in product(filters, seeds):
-        draws = simulate_gradcam(
-            setting,
-            image,
-            filters=count,
-            tau=tau,
-            places=places,
-            walls=walls,
-            networks=networks,
-            seed=seed,
-        )
+        request: dict[str, Any] = {"filters": count, "tau": tau, "networks": networks, "seed": seed}
+        draws = theory.simulate_gradcam(setting, image, places=places, walls=walls, **request)
         for (a, wall), (b, place) in product(enumerate(walls), enumerate(places)):
-            size: dict[str, Any] = {
-                "filters": count,
-                "positions": setting.positions,
-                "patch_norm": float(norms[place]),
-                "tau": tau,
-            }
             visible = replace(setting, visible_rows=wall).visible
-            exact = {
-                "mean": gradcam_mean(visible=visible, **size),
-                "second_moment": gradcam_second_moment(visible=visible, **size),
-                "positive": gradcam_positive(filters=count) if norms[place] > 0 else 0.0,
-            }
-            found = summarise(draws[a, b])
+            size: dict[str, Any] = {"filters": count, "positions": setting.positions, "tau": tau}
+            size["patch_norm"] = float(norms[place])
+            law, x = GradCAMLaw(visible=visible, **size), draws[a, b].double()
             row: Row = {
                 "filters": count,
                 "seed": seed,
@@ -80,21 +56,21 @@ def montecarlo_rows(
                 "visible": visible,
                 "row": place[0],
                 "column": place[1],
-                "patch_norm": float(norms[place]),
+                "patch_norm": size["patch_norm"],
                 "networks": networks,
-                "bound": float(gradcam_bound(cells=2 * visible, **size)),
-                "lower": float(gradcam_mean_bounds(visible=visible, **size)[0]),
+                "bound": float(theory.gradcam_bound(cells=2 * visible, **size)),
+                "lower": float(law.mean_bounds[0]),
             }
-            for name, value in exact.items():
-                estimate = getattr(found, name)
+            for name, values in {"mean": x, "second_moment": x**2, "positive": x > 0}.items():
+                exact, estimate = float(getattr(law, name)), theory.Estimate.of(values)
                 row |= {
-                    f"{name}_exact": float(value),
+                    f"{name}_exact": exact,
                     name: estimate.value,
                     f"{name}_se": estimate.standard_error,
-                    f"{name}_z": estimate.errors_from(float(value)),
+                    f"{name}_z": estimate.errors_from(exact),
                 }
-            row["holding"], row["intervals"] = coverage(draws[a, b], float(exact["mean"]), batches)
-            yield row
+            held = theory.coverage(x, float(law.mean), batches)
+            yield row | dict(zip(("holding", "intervals"), held, strict=True))
 
 
 #: Poolings of maps [N, V, h, w]: ties go to the first position but where they are shared.
@@ -129,28 +105,6 @@ def pooling_rows(maps: Tensor, visible_rows: int, *, seed: int = 0) -> Iterator[
         yield {"pooling": name, "difference": float(difference)}
 
 
-def looseness_rows(filters: Sequence[int]) -> Iterator[Row]:
-    """How many times the exact mean exceeds each lower bound, for half of W visible.
-
-    Yields
-    ------
-    dict
-        ``filters``, ``paper`` (NaN where that bound is not positive), ``elementary``, and
-        ``wide``, the mean over its wide limit. Sizes of the network cancel in all three.
-    """
-    size: dict[str, Any] = {"positions": 1, "patch_norm": 1.0, "tau": 1.0}
-    for count in map(int, filters):
-        exact = gradcam_mean(filters=count, visible=1, **size)
-        paper = gradcam_bound(filters=count, cells=2, **size)
-        lower, wide = gradcam_mean_bounds(filters=count, visible=1, **size)
-        yield {
-            "filters": count,
-            "paper": float(exact / paper) if paper > 0 else float("nan"),
-            "elementary": float(exact / lower),
-            "wide": float(exact / wide),
-        }
-
-
 def head_rows(
     setting: Setting,
     image: Tensor,
@@ -175,22 +129,16 @@ def head_rows(
         ``head, width, ratio, se``; whole networks are drawn, gradient and all.
     """
     norm = float(setting.patch_norms(image)[place])
-    whole = max(setting.map_shape) - 1
     for (name, change), width in product(heads.items(), widths):
         shape: dict[str, Any] = {"filters": filters, "tau": tau, "head_widths": (width,)}
-        chunks = draw_networks(setting, image, networks=networks, seed=seed, **shape, **change)
-        values = [
-            windowed_gradcam(c.maps, c.gradients, whole)[:, place[0], place[1]] for c in chunks
-        ]
-        found = summarise(torch.cat(values)).mean
-        exact = float(
-            gradcam_mean(
-                visible=setting.visible, positions=setting.positions, patch_norm=norm, **shape
-            )
+        chunks = theory.draw_networks(
+            setting, image, networks=networks, seed=seed, **shape, **change
         )
-        yield {
-            "head": name,
-            "width": width,
-            "ratio": found.value / exact,
-            "se": found.standard_error / exact,
-        }
+        values = [cams.gradcam(c.maps, c.gradients)[:, *place].clamp_min(0) for c in chunks]
+        found = theory.Estimate.of(torch.cat(values))
+        law = GradCAMLaw(
+            visible=setting.visible, positions=setting.positions, patch_norm=norm, **shape
+        )
+        exact = float(law.mean)
+        ratio, error = found.value / exact, found.standard_error / exact
+        yield {"head": name, "width": width, "ratio": ratio, "se": error}
