@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import pooch
 from filelock import FileLock
 
 from camwall import config
+from camwall.config import pooch  # imported there without its noise
 from camwall.data import debian
 from camwall.errors import DataUnavailable
 from camwall.runs import scratch_beside
