@@ -356,8 +356,10 @@
       make("span", {}, "leak ", number("leak")),
       make("span", {}, "response ", number("response")),
     );
-  const cards = (sees) =>
-    make("div", { class: "lw-cards" }, ...methods.filter((method) => method.sees === sees).map(card));
+  const cards = (sees) => {
+    const own = methods.filter((method) => method.sees === sees).map(card);
+    return make("div", { class: "lw-cards", style: `--count: ${own.length}` }, ...own);
+  };
 
   const dial = make("input", {
     type: "range", id: "lw-dial", min: 0, max: Math.max(rows, columns) - 1, step: 1, value: state.dial,
@@ -474,8 +476,9 @@
     if (act === "case" || act === "start") {
       const { below, of } = chosen();
       return (
-        `Top class: ${answer()}. ${numbers.join(" ")} How typical is that? With ${behindName(0)} there, GradCAM leaks ` +
-        `less on ${below} of our ${of} ${chosen().axis ? "stacks side by side" : "stacks"}.`
+        `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${numbers.join(" ")} How typical is that? ` +
+        `GradCAM leaks less on ${below} of our ${of} ${chosen().axis ? "stacks side by side" : "stacks"} than here with ` +
+        `${behindName(0)}.`
       );
     }
     return `Top class: ${answer()}. ${numbers.join(" ")}`;
