@@ -16,7 +16,7 @@ from torchvision.models import alexnet
 
 import camwall
 from camwall.errors import CamwallError
-from camwall.methods import METHODS, Evidence, render, saliency
+from camwall.methods import METHODS, Evidence, explain_each, render
 from camwall.metrics import change
 from camwall.models import WalledModel, build_wall, efficientnet_lite0, fill
 from camwall.plots import live
@@ -144,7 +144,7 @@ def test_numbers_are_the_librarys(
     inputs = images(sets[case], model)
     with torch.no_grad():
         evidence = Evidence(model, inputs)
-        raw = {name: saliency(evidence, METHODS[name]) for name in live.METHODS}
+        raw = explain_each(model, inputs, live.METHODS, normalize=False)
         scores = model(inputs)
     dialled = [windowed_gradcam(evidence.maps, evidence.gradients, r).detach() for r in range(7)]
     choose(page, "cases", case)
