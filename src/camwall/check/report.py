@@ -4,17 +4,18 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, PAPER, Engine
-from camwall.plots import leak_distribution
 from camwall.runs import write_csv, write_json, writing
 from camwall.wall import Wall
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESAMPLES = 10_000
 
@@ -225,8 +226,11 @@ class Report:
             f"hidden: {self.wall}"
         )
 
-    def plot(self) -> Figure:
+    def plot(self) -> "Figure":
         """The distribution of the leaks of each method, with the flat and the random level."""
+        with extra("plots"):
+            from camwall.plots import leak_distribution
+
         return leak_distribution(
             self.records[~self.records["empty"]], self.methods, self.flat_level, self.random_level
         )

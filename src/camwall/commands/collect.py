@@ -2,11 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
 from camwall.check.run import DEFAULT_METRICS, check
@@ -68,7 +66,8 @@ def collect_runs(
         raise CamwallError(f"{folder} holds runs of several studies: collect each by itself")
     name, source = given.pop()
     data = study(name).load(source, small=manifests[0]["parameters"]["small"])
-    metrics, leaks, networks = [], [], []
+    keys: list[tuple[str, int]] = []
+    frames: dict[str, list[pd.DataFrame]] = {"metrics": [], "leaks": [], "networks": []}
     for run, made in zip(found, manifests, strict=True):
         model = load_checkpoint(run / "model.pt", certified=False)
         images, labels = pair_stacks(data.test, model, made["parameters"]["stacks"] or 100)
@@ -77,37 +76,30 @@ def collect_runs(
                 certify(model, telling(model, images)[0])
             except CamwallError as error:
                 raise type(error)(f"{run}: {error}; leave this run out") from None
+        measured = DEFAULT_METRICS if model.masked else ["leak"]  # nothing is hidden from the other
         report = check(
             model,
             images,
             [METHODS[method] for method in methods],
-            metrics=DEFAULT_METRICS
-            if model.masked
-            else ["leak"],  # no repaint is hidden from a baseline
+            metrics=measured,
             labels=labels.tolist(),
             batch=20,
             progress=False,
         )
-        key: dict[str, Any] = {
-            "network": "masked" if model.masked else "baseline",
-            "seed": made["seed"],
-        }
         history = pd.read_csv(run / "metrics.csv")
-        metrics.append(history.assign(**key))
-        leaks.append(report.table.reset_index().assign(**key))
-        with torch.no_grad():
-            top1 = float((model(images).argmax(1) == labels).float().mean())
-        networks.append(key | {"test_top1": history["test_top1"].iloc[-1], "stacks_top1": top1})
+        top1 = {"test_top1": history["test_top1"].iloc[-1], "stacks_top1": report.accuracy["top1"]}
+        keys.append(("masked" if model.masked else "baseline", made["seed"]))
+        frames["metrics"].append(history)
+        frames["leaks"].append(report.table.reset_index())
+        frames["networks"].append(pd.DataFrame([top1]))
     out = Path(out)
-    first = ["network", "seed"]
-    for file, frames in (("metrics", metrics), ("leaks", leaks)):
-        joined = pd.concat(frames, ignore_index=True)
-        write_csv(out / f"{file}.csv", joined[first + [c for c in joined if c not in first]])
-    frame = pd.DataFrame(networks)
-    write_csv(out / "networks.csv", frame)
+    for file, of_runs in frames.items():
+        joined = pd.concat(of_runs, keys=keys, names=["network", "seed"])
+        joined = joined.reset_index(["network", "seed"]).reset_index(drop=True)
+        write_csv(out / f"{file}.csv", joined)
     record = manifest({"study": name, "methods": list(methods)}, seed=0, command=command)
     write_json(out / "manifest.json", record | {"runs": manifests})
-    return frame
+    return joined
 
 
 def paired_leaks(leaks: pd.DataFrame, *, level: float = 0.95) -> tuple[pd.DataFrame, pd.DataFrame]:

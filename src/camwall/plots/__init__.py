@@ -1,18 +1,25 @@
 """Every figure of the book, one function each; they take data and return a figure."""
 
-from camwall.plots.saliency import (
-    heatmap_grid,
-    leak_bars,
+from camwall.plots.leaks import (
     leak_distribution,
-    row_profile,
+    leaks_by_wall,
+    mean_leaks,
+    paired_differences,
 )
+from camwall.plots.saliency import heatmap_grid, row_profile, stack_gallery
 from camwall.plots.style import draw_wall, use_style
+from camwall.plots.training import leak_over_epochs, learning_curves
 
 __all__ = [
     "draw_wall",
     "heatmap_grid",
-    "leak_bars",
     "leak_distribution",
+    "leak_over_epochs",
+    "leaks_by_wall",
+    "learning_curves",
+    "mean_leaks",
+    "paired_differences",
     "row_profile",
+    "stack_gallery",
     "use_style",
 ]

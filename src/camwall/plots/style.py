@@ -1,12 +1,16 @@
-"""The look of every figure: fonts, colours, the wall."""
+"""The look of every figure: fonts, colours, the wall, a picture, means with their intervals."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from camwall.wall import Wall
 
@@ -15,6 +19,10 @@ SALIENCY_CMAP = "inferno"
 #: The wall, in every picture and plot.
 WALL_COLOUR = "#00c2d1"
 FLAT_COLOUR = "#555555"
+#: Every choice of a figure keeps its marker, so that it can be read without its colours.
+MARKERS = "osD^vP*X<>"
+#: The two networks of training, in every figure.
+_NETWORKS = {"baseline": 7, "masked": 0}
 Segment = list[tuple[float, float]]
 
 
@@ -31,6 +39,12 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
         }
     )
+
+
+def colour(label: str, number: int) -> tuple[float, float, float]:
+    """The colour of choice ``number`` of a figure; that of a network where the label is one."""
+    palette = sns.color_palette("colorblind")
+    return palette[_NETWORKS.get(label, number) % len(palette)]
 
 
 def wall_outline(wall: Wall) -> list[Segment]:
@@ -73,3 +87,67 @@ def draw_wall(ax: Axes, wall: float | Wall, *, label: str | None = None) -> None
         ax.add_collection(LineCollection(wall_outline(wall), label=label, **style), autolim=False)
     else:
         ax.axhline(wall - 0.5, label=label, **style)
+
+
+def picture(ax: Axes, pixels: Tensor, wall: Wall) -> None:
+    """Show an image [C, H, W] of pixels in [0, 1], with the wall and without axes."""
+    shown = pixels.permute(1, 2, 0).squeeze().clamp(0, 1).cpu().numpy()
+    ax.imshow(shown, cmap="gray", vmin=0, vmax=1)
+    draw_wall(ax, wall)
+    ax.set(xticks=[], yticks=[])
+    sns.despine(ax=ax, left=True, bottom=True)
+
+
+def intervals(
+    ax: Axes,
+    tables: Mapping[str, pd.DataFrame],
+    rows: Sequence[str],
+    columns: Sequence[str] = ("mean", "low", "high"),
+    *,
+    upright: bool = False,
+) -> None:
+    """Means with their intervals, in %: a line for each row, the tables beside one another in it.
+
+    Parameters
+    ----------
+    tables : label → DataFrame by row
+        A row without an interval is a point alone, one that a table has not is left out.
+    rows : sequence of str
+        From the top, or, ``upright``, from the left.
+    columns : sequence of str
+        Of the mean and the two ends, as fractions.
+    """
+    step = min(0.22, 0.8 / len(tables))
+    for k, (label, table) in enumerate(tables.items()):
+        mean, low, high = (100 * table.reindex(list(rows))[[*columns]].astype(float)).to_numpy().T
+        at = np.arange(len(rows)) + step * (k - (len(tables) - 1) / 2)
+        errors = np.nan_to_num(np.stack([mean - low, high - mean])).clip(min=0)
+        ax.errorbar(
+            at if upright else mean,
+            mean if upright else at,
+            xerr=None if upright else errors,
+            yerr=errors if upright else None,
+            fmt=MARKERS[k % len(MARKERS)],
+            color=colour(label, k),
+            label=label,
+            markersize=4.5,
+            capsize=2,
+            linewidth=1.2,
+        )
+    between = ax.axvline if upright else ax.axhline
+    for row in range(1, len(rows)):
+        between(row - 0.5, color="0.93", linewidth=0.8, zorder=0)
+    if upright:
+        ax.set_xticks(range(len(rows)), rows, rotation=45, ha="right", fontsize=8)
+        ax.set_xlim(-0.5, len(rows) - 0.5)
+    else:
+        ax.set_yticks(range(len(rows)), rows)
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def legend_above(figure: Figure, ax: Axes) -> None:
+    """One legend for all panels, over them, of what one of them shows."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9
+    )

@@ -50,8 +50,8 @@ class Recipe:
     micro_batch : int or None
         Images that one process takes at once; the gradients of a batch are accumulated. None: all
         of a process's share of the batch.
-    channels_last : bool
-        The memory format of the convolutions: faster on most GPUs.
+    channels_last, compile : bool
+        The memory format of the convolutions, faster on most GPUs; `torch.compile`.
 
     Raises
     ------
@@ -75,6 +75,7 @@ class Recipe:
     visible_only: bool = True
     micro_batch: int | None = None
     channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

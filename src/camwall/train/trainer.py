@@ -71,7 +71,8 @@ class Trainer:
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model.to(accelerator.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.part: VisiblePart | MaskedModel = visible_part(model) if recipe.visible_only else model
-        self.net = accelerator.prepare_model(self.part)
+        compiled = torch.compile(self.part) if recipe.compile else self.part
+        self.net = accelerator.prepare_model(compiled)
         self.optimiser = accelerator.prepare_optimizer(
             torch.optim.SGD(
                 self.part.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
