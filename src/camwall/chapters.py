@@ -33,7 +33,7 @@ def needs(*names: str) -> None:
     *names : str
         Keys of `camwall.data.SOURCES`.
     """
-    missing = [name for name in names if not data.available(name)]
+    missing = [name for name, folder in data.fetch(names).items() if folder is None]
     if not missing:
         return
     titles = ", ".join(data.SOURCES[name].title for name in missing)

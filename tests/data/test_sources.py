@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from camwall import data
@@ -53,12 +54,20 @@ def test_every_stamp_has_a_checksum_a_species_and_a_known_scene():
     assert places.groupby("scenes")["species"].nunique().min() >= 2
 
 
-def test_idx_files_are_read_as_they_are_written(tmp_path):
+def test_idx_files_are_read_as_they_are_written(tmp_path, monkeypatch):
     """Sizes are big-endian, the last index runs fastest."""
-    file = tmp_path / "three-idx3-ubyte"
-    values = np.arange(2 * 3 * 4, dtype=np.uint8)
-    file.write_bytes(struct.pack(">BBBBIII", 0, 0, 8, 3, 2, 3, 4) + values.tobytes())
-    np.testing.assert_array_equal(data._idx(file), values.reshape(2, 3, 4))
+    monkeypatch.setenv("CAMWALL_CACHE", str(tmp_path))
+    values = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    header = struct.pack(">BBBBIII", 0, 0, 8, 3, *values.shape)
+    (folder / "t10k-images-idx3-ubyte").write_bytes(header + values.tobytes())
+    header = struct.pack(">BBBBI", 0, 0, 8, 1, 2)
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(header + bytes([9, 4]))
+    images, labels = data.fashion_mnist(train=False)
+    np.testing.assert_array_equal(images, values)
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    assert labels.tolist() == [9, 4]
 
 
 def test_digits_keep_their_seventeen_levels():
@@ -130,7 +139,7 @@ def test_missing_data_costs_one_line_and_no_exception(source, monkeypatch, capsy
 
     away = sources.Source(toy.title, toy.package, toy.inside, toy.checksums, offline)
     monkeypatch.setitem(sources.SOURCES, "toy", away)
-    assert not data.available("toy")
+    assert data.fetch(["toy"]) == {"toy": None}
     assert capsys.readouterr().err == (
         "camwall: a toy cannot be had: there is no apt-get here; ConnectionError in the download. "
         "Install the Debian package no-such-package, or try again with a network.\n"

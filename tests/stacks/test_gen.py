@@ -81,7 +81,7 @@ def test_a_changed_source_is_another_run(source, tmp_path):
     """The folder built from the old images is not taken for the new ones."""
     stacks.gen(tmp_path / "g", source, progress=False)
     picture((320, 280), 9).save(source / "0001.png")
-    with pytest.raises(CamwallError, match="holds the stacks of another run"):
+    with pytest.raises(CamwallError, match="holds another run"):
         stacks.gen(tmp_path / "g", source, progress=False)
 
 
@@ -200,9 +200,9 @@ def test_images_of_another_run_are_not_mixed_in(pipeline, tmp_path):
     """Other prompts, seed or options; or a folder with other files."""
     folder = generate(tmp_path / "a", pipeline, stacks.prompts(1))
     for changed in ({"seed": 6}, {"options": {**OPTIONS, "num_inference_steps": 3}}):
-        with pytest.raises(CamwallError, match="holds the images of another run"):
+        with pytest.raises(CamwallError, match="holds another run"):
             generate(folder, pipeline, stacks.prompts(1), **changed)
-    with pytest.raises(CamwallError, match="holds the images of another run"):
+    with pytest.raises(CamwallError, match="holds another run"):
         generate(folder, pipeline, stacks.prompts(2))
     with pytest.raises(CamwallError, match="holds other files"):
         generate(tmp_path, pipeline, stacks.prompts(1))

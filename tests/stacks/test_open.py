@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from camwall import Wall, config, data, stacks
 from camwall.errors import CamwallError
-from camwall.stacks import choices, compose, cutouts
+from camwall.stacks import compose, cutouts, design
 from camwall.stacks import texture as tx
 from camwall.stacks.scenes import SCENES
 from camwall.stacks.store import sha256
@@ -165,7 +165,7 @@ def test_the_manifest_gives_the_wall_back(stamps, tmp_path):
     assert found.wall == found.head(1).wall == WALLS["left"]
     assert "row" not in found.frame
     assert build(tmp_path / "o", stamps, n=3, wall=WALLS["left"]).info == found.info
-    with pytest.raises(CamwallError, match="holds the stacks of another run"):
+    with pytest.raises(CamwallError, match="holds another run"):
         build(tmp_path / "o", stamps, n=3, wall=WALLS["right"])
 
 
@@ -176,7 +176,7 @@ def test_painting_an_animal_changes_its_own_side_only(stamps, scene, name):
     ground = np.full((224, 224, 3), 120.0)
     stamp = compose.cut_out(Image.open(stamps / "fox.png"))
     rng = np.random.default_rng(0)
-    for side, behind in zip(choices.sides(WALLS[name]), (False, True), strict=True):
+    for side, behind in zip(design.sides(WALLS[name]), (False, True), strict=True):
         animal = compose.place(stamp, rng, side, False, 1.0, True)  # up to the wall itself
         picture = compose.paint(ground, animal, SCENES[scene], rng, side)
         own = (WALLS[name].hidden == behind).numpy()
@@ -186,11 +186,11 @@ def test_painting_an_animal_changes_its_own_side_only(stamps, scene, name):
 
 def test_the_same_species_is_another_photograph_where_there_is_one(stamps, tmp_path):
     """Of the same class first; else of the species; else the same one mirrored and smaller."""
-    labels = data.stamp_labels().to_dict("records")
-    index = {label["file"]: number for number, label in enumerate(labels)}
+    labels = data.stamp_labels()
+    index = {file: number for number, file in labels["file"].items()}
 
     def kin(name, scene):
-        return {labels[k]["file"] for k in cutouts._who_else(labels, index[name], scene)[0]}
+        return {labels["file"][k] for k in cutouts._who_else(labels, index[name], scene)[0]}
 
     assert kin("lion-1.png", "snow") == {"lion-2.png"}
     assert kin("cock.png", "meadow") == {"hen.png", "chick.png"}

@@ -56,7 +56,7 @@ def test_an_image_changed_since_is_noticed(tmp_path):
 def test_another_run_in_the_same_folder_is_refused(tmp_path, other):
     """Two runs are never mixed; the line says what differs."""
     before = build(tmp_path / "s").frame
-    with pytest.raises(CamwallError, match="holds the stacks of another run"):
+    with pytest.raises(CamwallError, match="holds another run"):
         build(tmp_path / "s", **other)
     assert stacks.load(tmp_path / "s").frame.equals(before)
 

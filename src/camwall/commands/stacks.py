@@ -1,7 +1,6 @@
 """One entry for the three builders, for the notebook and the command line."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,19 @@ from torch import Tensor
 
 from camwall import config, runs
 from camwall.errors import CamwallError
-from camwall.stacks import choices
-from camwall.stacks.cutouts import open as open_
-from camwall.stacks.generated import gen, prompts
-from camwall.stacks.generator import generate
-from camwall.stacks.mixed import mix
-from camwall.stacks.store import Stacks
+from camwall.stacks import Stacks, gen, generate, mix, prompts
+from camwall.stacks import open as open_
+from camwall.stacks.design import check_choice
 from camwall.wall import Wall
 
-_BUILDERS: dict[str, tuple[Callable[..., Stacks], str]] = {
-    "open": (open_, "stamps"),
-    "mix": (mix, "root"),
-    "gen": (gen, "source"),
+_DRAWN = {"n", "seed", "hidden"}
+_BUILDERS: dict[str, tuple[Callable[..., Stacks], str, set[str]]] = {
+    "open": (open_, "stamps", {*_DRAWN, "wall"}),
+    "mix": (mix, "root", {*_DRAWN, "wall"}),
+    "gen": (gen, "source", {"pipeline"}),
 }
+"""The function of each name, what it calls its source, and what else may be given for it."""
+
 _QUICK = 6  # stacks of a quick run
 
 
@@ -70,8 +69,8 @@ def make(
         If there is no such builder, it needs a source and has none, or it does not take a parameter
         that was given.
     """
-    choices.check_choice("builder", builder, list(_BUILDERS))
-    function, name_of_source = _BUILDERS[builder]
+    check_choice("builder", builder, list(_BUILDERS))
+    function, name_of_source, takes = _BUILDERS[builder]
     if source is None and builder != "open":
         raise CamwallError(f"{builder} needs a source: the folder of images to build from.")
     if isinstance(wall, Mapping):
@@ -84,21 +83,17 @@ def make(
             ) from None
     asked = {"n": n, "seed": seed, "hidden": hidden, "wall": wall, "pipeline": pipeline}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    if builder == "gen" and pipeline is not None and source is not None:
-        wanted = _shrunk(
-            {name: given.pop(name) for name in ("n", "seed", "hidden") if name in given}
-        )
+    takes = takes | _DRAWN if "pipeline" in given else takes
+    for name in given.keys() - takes:
+        raise CamwallError(f"the builder {builder} takes no {name}: leave it out.")
+    if config.quick() and "n" in takes:
+        given["n"] = min(given.get("n", _QUICK), _QUICK)
+    if pipeline is not None and source is not None:
+        del given["pipeline"]
         source = _aside(source)
-        generate(source, prompts(**wanted), given.pop("pipeline"), seed or 0, progress=progress)
-    known = inspect.signature(function).parameters
-    for name in given:
-        if name not in known:
-            raise CamwallError(f"the builder {builder} takes no {name}: leave it out.")
-    if "n" in known:
-        given = _shrunk(given)
-    if source is not None:
-        given[name_of_source] = source
-    made = function(_aside(folder), **given, progress=progress)
+        generate(source, prompts(**given), pipeline, seed or 0, progress=progress)
+        given = {}
+    made = function(_aside(folder), **{name_of_source: source}, **given, progress=progress)
     if command is None or command == made.info["command"]:
         return made
     info = {**made.info, "command": command}
@@ -110,8 +105,3 @@ def _aside(folder: str | Path) -> Path:
     """In quick mode another folder, where it is in nobody's way."""
     folder = Path(folder)
     return folder.with_name(f"{folder.name}-quick") if config.quick() else folder
-
-
-def _shrunk(given: dict[str, Any]) -> dict[str, Any]:
-    """In quick mode, no more than a few stacks."""
-    return {**given, "n": min(given.get("n", _QUICK), _QUICK)} if config.quick() else given

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from camwall.data.sources import SOURCES, obtain, table
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SOURCES",
-    "available",
     "digits",
     "fashion_mnist",
     "fetch",
@@ -58,11 +56,6 @@ def fetch(names: Iterable[str] | None = None) -> dict[str, Path | None]:
     return folders
 
 
-def available(name: str) -> bool:
-    """Whether a data set is in the cache or can be fetched now; if not, stderr says why."""
-    return fetch([name])[name] is not None
-
-
 def stamps() -> Path:
     """The folder of the cut-out animal photographs that :func:`stamp_labels` describes."""
     return obtain("stamps")
@@ -78,10 +71,8 @@ def stamp_labels() -> pd.DataFrame:
         missing where no class's definition covers the animal), ``wnid``, ``scenes`` (where it
         could stand, names of :data:`camwall.stacks.scenes.SCENES`), ``note``, ``sha256``.
     """
-    frame = pd.DataFrame(table("stamps.csv")).replace({"": None})
-    frame["imagenet"] = pd.to_numeric(frame["imagenet"]).astype("Int64")
-    frame["scenes"] = frame["scenes"].str.split()
-    return frame
+    frame = table("stamps.csv")
+    return frame.assign(scenes=frame["scenes"].str.split())
 
 
 def imagenet_classes() -> pd.DataFrame:
@@ -89,18 +80,7 @@ def imagenet_classes() -> pd.DataFrame:
 
     Classes are numbered in the order of their WordNet ids; the first 398 are WordNet's animals.
     """
-    frame = pd.DataFrame(table("imagenet_classes.csv"))
-    frame["index"] = frame["index"].astype(int)
-    frame["animal"] = frame["animal"] == "1"
-    return frame
-
-
-def _idx(file: Path) -> np.ndarray:
-    """Read unsigned bytes in LeCun's idx format: magic 0 0 8 d, d big-endian sizes, the bytes."""
-    content = file.read_bytes()
-    dimensions = content[3]
-    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
-    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return table("imagenet_classes.csv").astype({"animal": bool})
 
 
 def fashion_mnist(train: bool = True) -> tuple["torch.Tensor", "torch.Tensor"]:
@@ -113,12 +93,12 @@ def fashion_mnist(train: bool = True) -> tuple["torch.Tensor", "torch.Tensor"]:
         0 T-shirt, 1 trouser, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt, 7 sneaker, 8 bag,
         9 ankle boot.
     """
-    import torch
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    folder, part = obtain("fashion-mnist"), "train" if train else "t10k"
-    images = _idx(folder / f"{part}-images-idx3-ubyte")
-    labels = _idx(folder / f"{part}-labels-idx1-ubyte")
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+    part = str(obtain("fashion-mnist") / ("train" if train else "t10k"))
+    return read_image_file(f"{part}-images-idx3-ubyte"), read_label_file(
+        f"{part}-labels-idx1-ubyte"
+    )
 
 
 def digits() -> tuple["torch.Tensor", "torch.Tensor"]:
@@ -144,6 +124,6 @@ def digits() -> tuple["torch.Tensor", "torch.Tensor"]:
             "the digits come with scikit-learn: pip install 'camwall[train]'"
         ) from None
 
-    bunch = load_digits()
-    images = (bunch.images * 255 // 16).astype(np.uint8)
-    return torch.from_numpy(images), torch.from_numpy(bunch.target.astype(np.int64))
+    levels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(levels * 255 // 16).to(torch.uint8).view(-1, 8, 8)
+    return images, torch.from_numpy(labels).long()

@@ -1,14 +1,13 @@
 """Where each data set comes from, what it must contain, and how it gets into the cache once."""
 
-import csv
 import gzip
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock
 
 from camwall import config
@@ -33,14 +32,14 @@ _FASHION_SHA256 = {
 }
 
 
-def table(name: str) -> list[dict[str, str]]:
-    """The rows of one of the committed tables beside this module."""
-    text = (resources.files("camwall.data") / name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+def table(name: str) -> pd.DataFrame:
+    """One of the committed tables beside this module."""
+    return pd.read_csv(Path(__file__).with_name(name), dtype={"imagenet": "Int64"})
 
 
 def _stamp_checksums() -> dict[str, str]:
-    return {row["file"]: row["sha256"] for row in table("stamps.csv")}
+    labels = table("stamps.csv")
+    return dict(zip(labels["file"], labels["sha256"], strict=True))
 
 
 def _download_stamps(folder: Path) -> Path:
@@ -55,23 +54,14 @@ def _download_stamps(folder: Path) -> Path:
 
 
 def _download_fashion(folder: Path) -> Path:
-    # torchvision knows the files, their home and their checksums; imported here since it is slow.
-    from torchvision.datasets import FashionMNIST
+    from torchvision.datasets import FashionMNIST  # here, since it is slow
 
-    for name, md5 in FashionMNIST.resources:
-        pooch.retrieve(
-            FashionMNIST.mirrors[0] + name,
-            known_hash=f"md5:{md5}",
-            path=folder,
-            fname=name,
-            progressbar=True,
-        )
-    return folder
+    return Path(FashionMNIST(folder, download=True).raw_folder)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its files with their checksums, and the two places they can come from.
+    """A data set: its files with their checksums, and the places they can come from.
 
     Attributes
     ----------
@@ -150,12 +140,12 @@ def _fetch(source: Source, scratch: Path) -> Path:
         folder.mkdir()
         try:
             return _collect(place(folder), scratch / "complete", source.checksums())
-        except (DataUnavailable, OSError, ValueError) as error:
-            # pooch raises ValueError for a checksum and requests' errors, OSErrors of many lines.
-            own = isinstance(error, DataUnavailable)
-            reasons.append(str(error) if own else f"{type(error).__name__} in the download")
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(scratch / "complete", ignore_errors=True)
+        except DataUnavailable as error:
+            reasons.append(str(error))
+        except (OSError, RuntimeError, ValueError) as error:  # of many lines, from a library
+            reasons.append(f"{type(error).__name__} in the download")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch / "complete", ignore_errors=True)
     raise DataUnavailable(
         f"{source.title} cannot be had: {reasons[1]}; {reasons[2]}. Install the Debian package "
         f"{source.package}, or try again with a network."

@@ -1,26 +1,18 @@
 """Figures of stacks."""
 
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from PIL import Image
 
+from camwall.images import read_image
 from camwall.plots.style import draw_wall, use_style
 from camwall.stacks import Stacks
-from camwall.wall import Wall
 
 
-def contact_sheet(
-    *sets: Stacks,
-    columns: int = 6,
-    wall: int | Wall | None = None,
-    captions: Sequence[str] | None = None,
-) -> Figure:
-    """Stacks side by side, the wall drawn across each.
+def contact_sheet(*sets: Stacks, columns: int = 6) -> Figure:
+    """Stacks side by side, with the wall that they were built for and who is on its two sides.
 
     Parameters
     ----------
@@ -28,11 +20,6 @@ def contact_sheet(
         Stacks, or several sets of them one after another: as many as fit a figure.
     columns
         Images in a line.
-    wall
-        Where the wall is; by default each set's own, and none is drawn without it.
-    captions
-        What stands under each; by default the visible and the hidden animal, where the manifest
-        names them.
     """
     use_style()
     shown = [(stacks, number) for stacks in sets for number in range(len(stacks))]
@@ -40,13 +27,11 @@ def contact_sheet(
     figure, axes = plt.subplots(lines, columns, figsize=(1.2 * columns, 1.5 * lines), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for position, (ax, (stacks, number)) in enumerate(zip(axes.flat, shown, strict=False)):
-        with Image.open(stacks.paths[number]) as image:
-            ax.imshow(np.asarray(image.convert("RGB")))
-        its_wall = stacks.wall if wall is None else wall
-        if its_wall is not None:
-            draw_wall(ax, its_wall)
-        text = _caption(stacks.frame.iloc[number]) if captions is None else captions[position]
+    for ax, (stacks, number) in zip(axes.flat, shown, strict=False):
+        ax.imshow(np.asarray(read_image(stacks.paths[number]).convert("RGB")))
+        if stacks.wall is not None:
+            draw_wall(ax, stacks.wall)
+        text = _caption(stacks.frame.iloc[number])
         ax.text(0.5, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=6.5)
     return figure
 

@@ -1,8 +1,7 @@
 """Stacks: images with one animal on each side of a wall, and how to build them."""
 
 from camwall.stacks.cutouts import open
-from camwall.stacks.generated import gen, prompts
-from camwall.stacks.generator import generate
+from camwall.stacks.generated import gen, generate, prompts
 from camwall.stacks.mixed import mix
 from camwall.stacks.store import Stacks, from_folder, load
 

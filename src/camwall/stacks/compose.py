@@ -6,9 +6,8 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from camwall.stacks import texture as tx
-from camwall.stacks.choices import Box
+from camwall.stacks.design import SIDE, Box
 from camwall.stacks.scenes import Scene
-from camwall.stacks.store import SIDE
 from camwall.stacks.texture import Array, Random
 
 _LARGEST_ZOOM = 1.6  # stamps are about 200 pixels wide; a larger one would look soft

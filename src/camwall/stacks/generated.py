@@ -1,26 +1,26 @@
-"""STACK-GEN: two animals in one picture by a text-to-image model, from a folder of images."""
+"""STACK-GEN: two animals in one picture by a text-to-image model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tqdm import tqdm
 
-from camwall import data
+from camwall import data, runs
 from camwall.errors import CamwallError
 from camwall.images import read_image
-from camwall.stacks import choices, store
-from camwall.stacks.store import SIDE, Painted, Stacks
+from camwall.stacks import design, store
+from camwall.stacks.design import SIDE
+from camwall.stacks.store import Painted, Stacks
 
-VARIANTS = ("same", "other")
-"""What stands behind the wall: an animal of the same class, as in the paper, or of another."""
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 PROMPTS = "prompts.csv"
 """The table of prompts that lies beside generated images."""
-
-_RESIZE = 256
 
 
 def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
@@ -42,37 +42,109 @@ def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
         ``prompt``, ``variant``, ``visible_index``, ``visible_name``, ``hidden_index``,
         ``hidden_name``.
     """
-    choices.check_count(n)
-    choices.check_choice("variant", hidden, (*VARIANTS, "all"))
-    variants = VARIANTS if hidden == "all" else (hidden,)
-    animals = data.imagenet_classes().query("animal")["index"].to_numpy()
-    rng = np.random.default_rng(seed)
+    groups = design.groups(n, hidden, design.VARIANTS[:2])
+    animals = data.imagenet_classes().query("animal")["index"].tolist()
+    rng, names = np.random.default_rng(seed), store.class_names()
     rows: list[dict[str, Any]] = []
-    while len(rows) < n:
-        for visible in rng.permutation(animals):
-            other = int(rng.choice(animals[animals != visible]))
-            for variant in variants:
-                below = int(visible) if variant == "same" else other
-                above_name, below_name = store.class_name(int(visible)), store.class_name(below)
-                rows.append(
-                    {
-                        "prompt": f"A realistic photograph of two animals, one above the other: "
-                        f"{_a(above_name)} in the upper two thirds of the picture, and "
-                        f"{_a(below_name, below == visible)} in the lower third, "
-                        "each of them whole, none in front of the other.",
-                        "variant": variant,
-                        "visible_index": int(visible),
-                        "visible_name": above_name,
-                        "hidden_index": below,
-                        "hidden_name": below_name,
-                    }
-                )
-    return pd.DataFrame(rows[:n])
+    for variants, visible in zip(groups, design.in_turn(rng, animals), strict=False):
+        other = int(rng.choice([animal for animal in animals if animal != visible]))
+        for variant in variants:
+            below = visible if variant == "same" else other
+            prompt = (
+                f"A realistic photograph of two animals, one above the other: {_a(names[visible])} "
+                f"in the upper two thirds of the picture, and {_a(names[below], below == visible)} "
+                "in the lower third, each of them whole, none in front of the other."
+            )
+            row: dict[str, Any] = {"prompt": prompt, "variant": variant}
+            for half, index in (("visible", visible), ("hidden", below)):
+                row |= {f"{half}_index": index, f"{half}_name": names[index]}
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _a(name: str, second: bool = False) -> str:
     article = "another" if second else "an" if name[0].lower() in "aeiou" else "a"
     return f"{article} {name}"
+
+
+def generate(
+    folder: str | Path,
+    table: pd.DataFrame,
+    pipeline: "str | Path | DiffusionPipeline",
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make one image a prompt with a pipeline of ``diffusers``, for :func:`camwall.stacks.gen`.
+
+    An image that is there already is kept, so that a run that was cut off goes on where it was.
+
+    Parameters
+    ----------
+    folder
+        Where to write ``0000.png`` …, the table ``prompts.csv`` and ``generated.json``.
+    table
+        From :func:`camwall.stacks.prompts`.
+    pipeline
+        A text-to-image pipeline on its device, or the name or folder of a pretrained one, of which
+        only weights in safetensors files are loaded.
+    seed
+        Image i starts from a generator seeded with ``seed + i``.
+    options
+        For the call of the pipeline: ``num_inference_steps``, ``guidance_scale``, ``height`` ….
+    progress
+        Show a bar on stderr.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    CamwallError
+        If diffusers is not installed, the pipeline cannot be loaded, or the folder holds another
+        run's images or other files.
+    """
+    folder, options = Path(folder), dict(options or {})
+    table = table.reset_index(drop=True)
+    table.insert(0, "file", [f"{number:04d}.png" for number in range(len(table))])
+    pipe = _pipeline(pipeline)
+    model = f"{type(pipe).__name__} {pipe.config.get('_name_or_path') or ''}".strip()
+    parameters = {"options": options, "prompts": list(table["prompt"]), "pipeline": model}
+    more = runs.manifest(parameters, seed)
+    identity = {name: more.pop(name) for name in ("parameters", "seed")}
+    runs.claim(folder, identity, file="generated.json", **more)
+    runs.remove_unfinished(folder)
+    runs.write_csv(folder / PROMPTS, table)
+    import torch
+
+    for number, row in enumerate(tqdm(table.to_dict("records"), "images", disable=not progress)):
+        if not (folder / row["file"]).exists():
+            generator = torch.Generator("cpu").manual_seed(seed + number)
+            image = pipe(row["prompt"], generator=generator, **options).images[0]
+            runs.write_atomic(folder / row["file"], image.save)
+    return folder
+
+
+def _pipeline(pipeline: "str | Path | DiffusionPipeline") -> Any:
+    """The pipeline itself, loaded if it was named, without its own progress bar."""
+    try:
+        from diffusers import DiffusionPipeline
+    except ImportError:
+        raise CamwallError(
+            "images are generated by diffusers, which is not installed: pip install "
+            "'camwall[generate]'."
+        ) from None
+    if isinstance(pipeline, str | Path):
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(str(pipeline), use_safetensors=True)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CamwallError(f"no pipeline {str(pipeline)!r} can be loaded: {reason}") from None
+    pipe: Any = pipeline
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks:
@@ -101,41 +173,36 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
         If the source has no images, one cannot be read or is not in the table.
     """
     source = Path(source)
-    files = store.image_files(source)
-    checksums = {file.name: store.sha256(file) for file in files}
-    labels = _labels(source, list(checksums))
+    files = {path.name: path for path in store.image_files(source)}
+    checksums = {name: store.sha256(path) for name, path in files.items()}
+    labels = _labels(source / PROMPTS, list(files))
 
     def stacks() -> Iterator[Painted]:
-        for file in files:
-            label = labels.get(file.name, {})
-            row = {"source": file.name, "source_sha256": checksums[file.name]}
-            yield crop(read_image(file)), {**row, **label}
+        for name, path in files.items():
+            row = {"source": name, "source_sha256": checksums[name]}
+            yield crop(read_image(path)), {**row, **labels.get(name, {})}
 
     parameters = {"source": source.resolve().name, "checksums": checksums, "labels": labels}
     return store.build(folder, "gen", parameters, None, stacks, len(files), progress)
 
 
-def _labels(source: Path, names: list[str]) -> dict[str, dict[str, Any]]:
-    """The rows of the table of prompts by file, empty without a table."""
-    if not (source / PROMPTS).is_file():
+def _labels(file: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The rows of the table of prompts by the image's name, empty without a table."""
+    if not file.is_file():
         return {}
     try:
-        frame = pd.read_csv(source / PROMPTS).set_index("file")
+        frame = pd.read_csv(file).set_index("file").loc[names]
         frame = frame.astype({name: "Int64" for name in store.LABELS if name in frame})
-        table = frame.astype(object).where(frame.notna(), None).to_dict("index")
-        return {name: {str(key): value for key, value in table[name].items()} for name in names}
+        return dict(zip(names, store.records(frame), strict=True))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CamwallError(
-            f"{source / PROMPTS} needs a row for each image, by the column file, and whole "
-            f"numbers for classes: {error}."
+            f"{file} needs a row for each image, by the column file, and whole numbers for "
+            f"classes: {error}."
         ) from None
 
 
 def crop(image: Image.Image) -> Image.Image:
     """The central 224×224 of an image whose shorter side is resized to 256 first."""
-    width, height = image.size
-    short = min(width, height)
-    size = (_RESIZE * width // short, _RESIZE * height // short)
-    image = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - SIDE) / 2), round((size[1] - SIDE) / 2)
-    return image.crop((left, top, left + SIDE, top + SIDE))
+    from torchvision.transforms.v2 import functional as tv  # here, since it is slow
+
+    return tv.center_crop(tv.resize(image.convert("RGB"), [256]), [SIDE, SIDE])

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,16 +13,13 @@ from torch import Tensor
 from camwall import data
 from camwall.errors import CamwallError
 from camwall.images import is_image, read_image
-from camwall.stacks import choices, store
-from camwall.stacks.store import SIDE, Painted, Row, Stacks
+from camwall.stacks import design, store
+from camwall.stacks.design import SIDE
+from camwall.stacks.store import Painted, Stacks
 from camwall.wall import Wall
 
-VARIANTS = ("same", "other")
-"""What stands behind the wall: an animal of the same class, or of another."""
-
-EDITION = 1
-"""Raised whenever the same seed gives other pixels than before."""
-
+VARIANTS = design.VARIANTS[:2]  # no photograph shows nothing
+EDITION = 1  # raised whenever the same seed gives other pixels than before
 _LEAST = 16  # rows or columns on each side of the wall
 # Where the kept rows lie in what the crop leaves over; animals hold their heads above the middle.
 _HEIGHT = 0.4
@@ -83,41 +81,43 @@ def mix(
     **Departs from the paper**, whose choice of photographs and of what is cut from them is not
     published; its 100 images are read by :func:`camwall.stacks.from_folder`.
     """
-    choices.check_count(n)
-    wall = choices.check_wall(wall, _LEAST)
-    choices.check_choice("variant", hidden, (*VARIANTS, "all"))
-    root, variants = Path(root), VARIANTS if hidden == "all" else (hidden,)
+    groups = design.groups(n, hidden, VARIANTS)
+    wall, root = design.check_wall(wall, _LEAST), Path(root)
     classes = animal_classes(root)
-    usable = _usable(classes, variants, root)
+    usable = _usable(classes, groups[0], root)
     names = "\n".join(str(p.relative_to(root)) for c in sorted(classes) for p in classes[c])
     parameters = {
         "n": n,
         "hidden": hidden,
-        **choices.describe_wall(wall),
+        **design.describe(wall),
         "edition": EDITION,
         "source": root.resolve().name,
         "source_files": hashlib.sha256(names.encode()).hexdigest(),
     }
 
+    def describe(half: str, label: int, path: Path) -> dict[str, Any]:
+        return store.describe(half, label, path.relative_to(root).as_posix(), store.sha256(path))
+
     def stacks() -> Iterator[Painted]:
-        groups, hid = -(-n // len(variants)), Counter[int]()
-        for index, (label, visible) in enumerate(_visible(usable, groups, seed)):
-            for variant in variants[: n - index * len(variants)]:
-                rng = np.random.default_rng([seed, 1, index, VARIANTS.index(variant)])
-                below, hidden_label = _below(rng, variant, classes, label, visible, hid)
-                entry: Row = {"variant": variant, "group": index}
-                if wall.row is not None:
-                    entry["row"] = wall.row
-                for half, imagenet, path in (
-                    ("visible", label, visible),
-                    ("hidden", hidden_label, below),
-                ):
-                    entry |= store.describe(
-                        half, imagenet, path.relative_to(root).as_posix(), store.sha256(path)
-                    )
-                yield halves(visible, below, wall), entry
+        rng, hid = np.random.default_rng([seed, 0]), Counter[int]()
+        row = {} if wall.row is None else {"row": wall.row}
+        labels = design.in_turn(rng, sorted(usable))
+        for group, (variants, label) in enumerate(zip(groups, labels, strict=False)):
+            visible = _any_of(rng, classes[label])
+            shown = describe("visible", label, visible)
+            for variant in variants:
+                own = np.random.default_rng([seed, 1, group, VARIANTS.index(variant)])
+                others = classes.keys() - {label}
+                behind = label if variant == "same" else design.least_used(own, others, hid)
+                below = _any_of(own, [path for path in classes[behind] if path != visible])
+                entry = {"variant": variant, "group": group, **row, **shown}
+                yield halves(visible, below, wall), entry | describe("hidden", behind, below)
 
     return store.build(folder, "mix", parameters, seed, stacks, n, progress)
+
+
+def _any_of(rng: np.random.Generator, files: list[Path]) -> Path:
+    return files[int(rng.integers(len(files)))]
 
 
 def animal_classes(root: str | Path) -> Classes:
@@ -131,11 +131,9 @@ def animal_classes(root: str | Path) -> Classes:
     root = Path(root)
     if not root.is_dir():
         raise CamwallError(f"no folder {root}.")
-    table = data.imagenet_classes()
-    index = dict(zip(table["wnid"], table["index"], strict=True))
-    animals = set(table.loc[table["animal"], "wnid"])
+    table = data.imagenet_classes().set_index("wnid")
     for base in (root, root / "val", root / "train"):
-        found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in index]
+        found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in table.index]
         if found:
             break
     else:
@@ -144,9 +142,9 @@ def animal_classes(root: str | Path) -> Classes:
             "photographs in it."
         )
     classes = {
-        int(index[p.name]): sorted(filter(is_image, p.iterdir()))
+        int(table["index"][p.name]): sorted(filter(is_image, p.iterdir()))
         for p in found
-        if p.name in animals
+        if table["animal"][p.name]
     }
     classes = {label: files for label, files in classes.items() if files}
     if not classes:
@@ -156,12 +154,12 @@ def animal_classes(root: str | Path) -> Classes:
     return classes
 
 
-def _usable(classes: Classes, variants: tuple[str, ...], root: Path) -> Classes:
+def _usable(classes: Classes, variants: Sequence[str], root: Path) -> list[int]:
     """The classes that can be visible: those with a partner for each variant."""
     if "other" in variants and len(classes) < 2:
         raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
     least = 2 if "same" in variants else 1
-    usable = {label: files for label, files in classes.items() if len(files) >= least}
+    usable = [label for label, files in classes.items() if len(files) >= least]
     if not usable:
         raise CamwallError(
             f"a hidden animal of the same class needs two photographs of it, and none of the "
@@ -170,40 +168,10 @@ def _usable(classes: Classes, variants: tuple[str, ...], root: Path) -> Classes:
     return usable
 
 
-def _visible(classes: Classes, number: int, seed: int) -> Iterator[tuple[int, Path]]:
-    """Classes and photographs for the visible side: each class once before any comes again."""
-    rng = np.random.default_rng([seed, 0])
-    given = 0
-    while True:
-        for label in rng.permutation(sorted(classes)):
-            if given == number:
-                return
-            files = classes[int(label)]
-            yield int(label), files[int(rng.integers(len(files)))]
-            given += 1
-
-
-def _below(
-    rng: np.random.Generator,
-    variant: str,
-    classes: Classes,
-    label: int,
-    visible: Path,
-    hid: Counter[int],
-) -> tuple[Path, int]:
-    """The photograph behind the wall and its class; ``hid`` counts the classes that hid so far."""
-    if variant == "other":
-        label = choices.least_used(rng, set(classes) - {label}, hid)
-    files = [path for path in classes[label] if path != visible]
-    return files[int(rng.integers(len(files)))], label
-
-
 def halves(visible: str | Path, hidden: str | Path, wall: Wall) -> Image.Image:
     """One photograph on the visible side of a wall that has two sides, the other behind it."""
     image = Image.new("RGB", (SIDE, SIDE))
-    for path, (left, top, right, bottom) in zip(
-        (visible, hidden), choices.sides(wall), strict=True
-    ):
+    for path, (left, top, right, bottom) in zip((visible, hidden), design.sides(wall), strict=True):
         photograph = read_image(path).convert("RGB")
         size = right - left, bottom - top
         fitted = ImageOps.fit(photograph, size, Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT))

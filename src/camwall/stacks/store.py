@@ -16,6 +16,7 @@ from tqdm import tqdm
 from camwall import data, runs
 from camwall.errors import CamwallError
 from camwall.images import SUFFIXES, is_image, read_image
+from camwall.stacks.design import SIDE
 from camwall.wall import Wall
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from camwall.models.preprocessing import Preprocessing
 
-SIDE = 224
 _TABLE, _INFO = "manifest.csv", "manifest.json"
 LABELS = ("visible_index", "hidden_index")
 
@@ -94,24 +94,17 @@ class Stacks:
         the part of the box that lies behind the wall: 0 for the visible animal, 1 for the hidden
         one.
         """
-        parts, wall = [], self.wall
-        hidden = np.zeros((SIDE, SIDE), bool) if wall is None else wall.hidden.numpy()
+        hidden = np.zeros((SIDE, SIDE), bool) if self.wall is None else self.wall.hidden.numpy()
+        rows = []
         for half in ("visible", "hidden"):
             boxes = self.frame.get(f"{half}_box", pd.Series(dtype=str)).dropna()
-            sides = pd.DataFrame(
-                [[int(side) for side in box.split()] for box in boxes],
-                columns=["left", "top", "right", "bottom"],
-            )
-            area = (sides["right"] - sides["left"]) * (sides["bottom"] - sides["top"])
-            sides["share"] = area / int((hidden if half == "hidden" else ~hidden).sum())
-            sides["behind"] = [
-                float(hidden[top:bottom, left:right].mean())
-                for left, top, right, bottom, _ in sides.itertuples(index=False)
-            ]
-            sides.insert(0, "half", half)
-            sides.insert(0, "stack", boxes.index)
-            parts.append(sides)
-        return pd.concat(parts, ignore_index=True)
+            room = int((hidden if half == "hidden" else ~hidden).sum())
+            for stack, box in boxes.items():
+                left, top, right, bottom = edges = [int(edge) for edge in box.split()]
+                inside = hidden[top:bottom, left:right]
+                rows.append((stack, half, *edges, inside.size / room, float(inside.mean())))
+        columns = ["stack", "half", "left", "top", "right", "bottom", "share", "behind"]
+        return pd.DataFrame(rows, columns=columns)
 
     def differing(self) -> "NDArray[np.bool_]":
         """Which pixels differ from those of the first stack of the same group: [N, H, W].
@@ -155,31 +148,33 @@ def sha256(path: str | Path) -> str:
 
 
 @cache
-def _class_names() -> list[str]:
+def class_names() -> list[str]:
+    """The names of ImageNet's classes, by index."""
     return list(data.imagenet_classes()["name"])
 
 
-def class_name(index: int) -> str:
-    """The name of an ImageNet class."""
-    return _class_names()[index]
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, None where there is no value."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def describe(
     half: str, imagenet: int | None, source: str | None, checksum: str | None, **more: Any
-) -> "Row":
+) -> dict[str, Any]:
     """What the manifest says of the ``visible`` or the ``hidden`` half."""
     entries = {
         "source": source,
         "sha256": checksum,
         "index": imagenet,
-        "name": None if imagenet is None else class_name(imagenet),
+        "name": None if imagenet is None else class_names()[imagenet],
         **more,
     }
     return {f"{half}_{name}": value for name, value in entries.items()}
 
 
-Row = dict[str, Any]
-Painted = tuple[Image.Image, Row]
+Painted = tuple[Image.Image, dict[str, Any]]
+"""An image, and its row of the manifest without ``file`` and ``sha256``."""
 
 
 def build(
@@ -203,7 +198,7 @@ def build(
     builder, parameters, seed
         What determines the images.
     stacks
-        Yields (image, manifest row without ``file`` and ``sha256``); called if there is work.
+        Yields them; called if there is work.
     total
         How many it yields.
     progress
@@ -215,9 +210,7 @@ def build(
         If the folder holds anything else, or an image there is not what its manifest says.
     """
     folder = Path(folder)
-    # As JSON gives them back, so that a tuple equals the list it was written as.
-    wanted = json.loads(json.dumps({"builder": builder, "parameters": dict(parameters)}))
-    wanted["seed"] = seed
+    wanted = {"builder": builder, "parameters": parameters, "seed": seed, "stacks": total}
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _left_there(folder, wanted)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -247,12 +240,10 @@ def _left_there(folder: Path, wanted: Mapping[str, Any]) -> Stacks:
     if not (folder / _INFO).is_file():
         raise CamwallError(f"{folder} holds other files: give a new or an empty folder.")
     found = load(folder)
-    for key, value in wanted.items():
-        if found.info.get(key) != value:
-            raise CamwallError(
-                f"{folder} holds the stacks of another run ({key} {found.info.get(key)!r}, not "
-                f"{value!r}): give another folder or delete this one."
-            )
+    # A parameter that the other run had and this one has not is another's too.
+    only_there = dict.fromkeys(found.info.get("parameters", {}))
+    wanted = {**wanted, "parameters": only_there | wanted["parameters"]}
+    runs.refuse_other(folder, {**found.info, "stacks": len(found)}, wanted)
     for path, expected in zip(found.paths, found.frame["sha256"], strict=True):
         if not path.is_file() or sha256(path) != expected:
             raise CamwallError(

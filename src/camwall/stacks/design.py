@@ -1,0 +1,102 @@
+"""What the builders share: variants in groups, a wall with two sides, whose turn it is."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from camwall.errors import CamwallError
+from camwall.wall import Wall
+
+SIDE = 224
+"""Rows and columns of a stack."""
+
+VARIANTS = ("same", "other", "none")
+"""What stands behind the wall: an animal of the same kind, of another, nothing."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom as in Pillow: the last two are exclusive."""
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that is not among the known ones."""
+    if value not in known:
+        raise CamwallError(f"unknown {name} {value!r}: take one of {', '.join(known)}.")
+
+
+def groups(n: int, hidden: str, known: Sequence[str]) -> list[Sequence[str]]:
+    """The variants of each group, ``n`` in all: those that are known in turn, or one of them.
+
+    The stacks of a group differ by what stands behind the wall alone.
+    """
+    if n < 1:
+        raise CamwallError(f"n must be at least 1, not {n}.")
+    check_choice("variant", hidden, (*known, "all"))
+    asked = known if hidden == "all" else (hidden,)
+    return [asked[: n - before] for before in range(0, n, len(asked))]
+
+
+def check_wall(wall: int | Tensor | Wall, least: int) -> Wall:
+    """The wall that was asked for, if it leaves each animal a side of its own.
+
+    Raises
+    ------
+    CamwallError
+        A wall of another size or of more than two sides, or fewer than ``least`` rows or columns
+        on one side of it.
+    """
+    if isinstance(wall, int) and not isinstance(wall, bool):
+        axis, at = 0, wall
+    else:
+        wall = Wall(wall) if isinstance(wall, Tensor) else wall
+        if isinstance(wall, Wall) and wall.shape != (SIDE, SIDE):
+            raise CamwallError(
+                f"stacks have {SIDE}×{SIDE} pixels, and the wall is for {wall.shape}."
+            )
+        axis, at, _ = _cut(Wall.of(wall, SIDE, SIDE))
+    if not least <= at <= SIDE - least:
+        line = ("row", "column")[axis]
+        raise CamwallError(
+            f"the wall at {line} {at} leaves no room for two animals in an image of {SIDE} "
+            f"{line}s: take a {line} between {least} and {SIDE - least}."
+        )
+    return Wall.of(wall, SIDE, SIDE)
+
+
+def _cut(wall: Wall) -> tuple[int, int, bool]:
+    if wall.cut is None:
+        raise CamwallError(
+            "a stack has one animal on each side of its wall: take a wall that hides the top, the "
+            f"bottom, the left or the right of the image, not {wall}."
+        )
+    return wall.cut
+
+
+def sides(wall: Wall) -> tuple[Box, Box]:
+    """The visible and the hidden side of a wall that has two."""
+    axis, at, hidden_last = _cut(wall)
+    first = (0, 0, SIDE, at) if axis == 0 else (0, 0, at, SIDE)
+    last = (0, at, SIDE, SIDE) if axis == 0 else (at, 0, SIDE, SIDE)
+    return (first, last) if hidden_last else (last, first)
+
+
+def describe(wall: Wall) -> dict[str, Any]:
+    """What a builder's parameters say of the wall: its ``row`` where it has one, else its JSON."""
+    return {"wall": wall.as_json()} if wall.row is None else {"row": wall.row}
+
+
+def in_turn(rng: np.random.Generator, items: Sequence[int]) -> Iterator[int]:
+    """Each of the items once, in random order, before any comes again; without end."""
+    while True:
+        yield from map(int, rng.permutation(items))
+
+
+def least_used(rng: np.random.Generator, candidates: Iterable[int], used: Counter[int]) -> int:
+    """One of the candidates that were used least so far, now used once more."""
+    ordered = sorted(candidates)
+    fewest = min(used[candidate] for candidate in ordered)
+    chosen = int(rng.choice([candidate for candidate in ordered if used[candidate] == fewest]))
+    used[chosen] += 1
+    return chosen
