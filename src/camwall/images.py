@@ -20,18 +20,9 @@ def is_image(name: str | Path) -> bool:
 
 @contextmanager
 def opened(source: str | Path | io.BytesIO, name: str | None = None) -> Iterator[Image.Image]:
-    """Open an image file, to be decoded inside the block.
+    """Open an image file, or its bytes in memory, to be decoded inside the block.
 
-    Parameters
-    ----------
-    source : path or bytes in memory
-    name : str, optional
-        What an error calls it; by default its path.
-
-    Raises
-    ------
-    CamwallError
-        If the file is missing or cannot be decoded.
+    One that is missing or cannot be decoded is a CamwallError, which says its ``name``.
     """
     name = str(source) if name is None else name
     try:
@@ -48,13 +39,7 @@ def opened(source: str | Path | io.BytesIO, name: str | None = None) -> Iterator
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Open and decode an image file.
-
-    Raises
-    ------
-    CamwallError
-        If the file is missing or cannot be decoded to the end.
-    """
+    """Open an image file and decode it to the end."""
     with opened(path) as image:
         image.load()
     return image

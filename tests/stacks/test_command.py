@@ -75,6 +75,7 @@ def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypa
         ({"builder": "gen", "source": "images", "wall": 3}, "the builder gen takes no wall"),
         ({"builder": "open", "wall": {"shape": [224, 224]}}, r"a wall is written as \{shape: "),
         ({"builder": "open", "pipeline": "x"}, "the builder open takes no pipeline"),
+        ({"builder": "mix", "source": "in", "beside": True}, "the builder mix takes no beside"),
     ],
 )
 def test_what_a_builder_does_not_take_is_refused(tmp_path, given, message):

@@ -20,6 +20,7 @@ from camwall.stacks.store import sha256
 SCENES_SHA256 = "8cba1fda2366ebe466e5621271f5f14461d5fa752951cd24633f2fb90f8eb58c"
 OPEN_SHA256 = "05c4c4ba93c466a772ca7ff4b37ae377ce4ee34b341c0f4ee2bfd17a24a53e20"
 LEFT_SHA256 = "56ae53680535aa0fb1491fcc117348f7bfc6f2477de5d81e8fd2641c217c6c81"
+BESIDE_SHA256 = "7ae7cf9af68431f1c32639682f08ed43737fa8786498a8b1d8541c0dd74d3582"
 WALLS = {
     "top": Wall.rows(224, 224, 0, 64),
     "left": Wall.columns(224, 224, 0, 100),
@@ -290,9 +291,114 @@ def test_stacks_of_the_real_stamps(tmp_path):
     assert found.info["pixels_sha256"] == OPEN_SHA256
     left = stacks.open(tmp_path / "l", n=3, wall=Wall.columns(224, 224, 0, 64), progress=False)
     assert left.info["pixels_sha256"] == LEFT_SHA256
+    pair = stacks.open(tmp_path / "p", n=2, hidden="none", beside=True, progress=False)
+    assert pair.info["pixels_sha256"] == BESIDE_SHA256
     labels = data.stamp_labels()
     for file, expected in zip(labels["file"], labels["sha256"], strict=True):
         assert sha256(data.stamps() / file) == expected
+
+
+@pytest.fixture
+def gathered(stamps, monkeypatch):
+    """The made-up stamps, all of which can stand in the meadow."""
+    frame = data.stamp_labels()
+    frame = frame.assign(scenes=[["meadow"]] * len(frame))
+    monkeypatch.setattr(data, "stamp_labels", lambda: frame)
+    return stamps
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("name", WALLS)
+def test_outlines_are_those_that_were_painted(gathered, tmp_path, monkeypatch, name, beside):
+    """Pixel by pixel, in a folder that is read again: of every animal, and of nobody else."""
+    painted, paint = [], compose.paint
+
+    def watch(ground, animal, *more):
+        painted.append(animal.alpha > 0.5)
+        return paint(ground, animal, *more)
+
+    monkeypatch.setattr(compose, "paint", watch)
+    build(tmp_path / "o", gathered, n=9, wall=WALLS[name], beside=beside)
+    found = stacks.load(tmp_path / "o")
+    seen = ["visible", "beside"] if beside else ["visible"]
+    outlines = {a: stacks.outlines(found, a, gathered) for a in [*seen, "hidden"]}
+    for stack in range(9):
+        if stack % 3 == 0:
+            for animal in seen:
+                expected = painted.pop(0)
+                assert expected.any()
+                for variant in range(3):
+                    assert (outlines[animal][stack + variant] == expected).all()
+        if stack % 3 == 2:
+            assert not outlines["hidden"][stack].any()
+        else:
+            assert (outlines["hidden"][stack] == painted.pop(0)).all()
+    assert painted == []
+    behind = WALLS[name].hidden.numpy()
+    assert not outlines["hidden"][:, ~behind].any()
+    assert not outlines["visible"][:, behind].any()
+    few = found.frame.iloc[[4, 1]].reset_index(drop=True)
+    some = stacks.outlines(replace(found, frame=few), "hidden", gathered)
+    assert (some == outlines["hidden"][[4, 1]]).all()
+
+
+def test_an_outline_is_where_the_picture_changes(stamps, tmp_path, monkeypatch):
+    """Against the pixels: where the hidden animal is all that differs, without a shadow."""
+    for name, scene in SCENES.items():
+        monkeypatch.setitem(SCENES, name, replace(scene, contact="floats"))
+    found = build(tmp_path / "o", stamps, n=9)
+    outline, images = stacks.outlines(found, "hidden", stamps), pixels(found)
+    for first in (0, 3, 6):
+        changed = (images[first] != images[first + 2]).any(axis=2)
+        inside = outline[first]
+        assert changed[inside].mean() > 0.98  # a pixel may have the ground's colour by chance
+        assert (changed & ~inside).sum() < 0.1 * inside.sum()  # a soft edge
+
+
+def test_outlines_that_there_are_not(stamps, tmp_path):
+    """Of a folder of images, of an animal nobody asked for; of a stamp that is another picture."""
+    found = build(tmp_path / "o", stamps, n=3)
+    with pytest.raises(CamwallError, match="has no 'beside' animals with outlines"):
+        stacks.outlines(found, "beside", stamps)
+    with pytest.raises(CamwallError, match="has no 'visible' animals with outlines"):
+        stacks.outlines(stacks.load(found.folder / "images"))
+    Image.new("RGBA", (9, 9), "red").save(stamps / found.frame["visible_source"][0])
+    with pytest.raises(CamwallError, match="is not the picture that was labelled"):
+        stacks.outlines(found, stamps=stamps)
+
+
+@pytest.mark.parametrize("name", WALLS)
+def test_two_visible_animals_are_of_two_classes_and_apart(gathered, tmp_path, name):
+    """Each in its half of the visible side, the first to the left and to the right in turn."""
+    found = build(tmp_path / "o", gathered, n=9, wall=WALLS[name], beside=True)
+    assert None not in found.labels_beside
+    for first, second in zip(found.labels_visible, found.labels_beside, strict=True):
+        assert first != second
+    frame, boxes = found.frame, found.boxes
+    assert (frame["visible_species"] != frame["beside_species"]).all()
+    assert list(boxes["half"].value_counts()[["visible", "beside", "hidden"]]) == [9, 9, 6]
+    assert (boxes["behind"] == (boxes["half"] == "hidden")).all()
+    first, second = (boxes[boxes["half"] == half] for half in ("visible", "beside"))
+    to_the_left = first["right"].to_numpy() <= second["left"].to_numpy()
+    to_the_right = second["right"].to_numpy() <= first["left"].to_numpy()
+    assert list(to_the_left) == [group % 2 == 0 for group in found.groups]
+    assert (to_the_left != to_the_right).all()
+    assert not found.differing()[:, ~WALLS[name].hidden.numpy()].any()
+
+
+def test_who_is_beside_moves_nobody_else(gathered, tmp_path):
+    """Scenes, first animals and hidden ones are chosen as without; neither run is the other."""
+    plain = build(tmp_path / "o", gathered, n=12)
+    pair = build(tmp_path / "p", gathered, n=12, beside=True)
+    same = ["variant", "group", "scene", "visible_source", "hidden_source"]
+    pd.testing.assert_frame_equal(plain.frame[same], pair.frame[same])
+    assert pair.info["parameters"] == {**plain.info["parameters"], "beside": True}
+    for folder, beside in (("o", True), ("p", False)):
+        with pytest.raises(CamwallError, match=r"holds another run \(parameters.beside"):
+            build(tmp_path / folder, gathered, n=12, beside=beside)
+    with pytest.raises(CamwallError, match="a visible side of 64 columns has no room for two"):
+        build(tmp_path / "q", gathered, wall=Wall.columns(224, 224, 64), beside=True)
+    assert not (tmp_path / "q").exists()
 
 
 def test_boxes_are_read_back_by_half(stamps, tmp_path):

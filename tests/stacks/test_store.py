@@ -153,12 +153,12 @@ def test_a_plain_folder_of_images_needs_no_manifest(tmp_path):
         Image.new("RGB", (300, 300), "green").save(tmp_path / name)
     (tmp_path / "readme.txt").write_text("about")
     (tmp_path / "._a.PNG").write_bytes(b"what a Mac leaves beside a file")
-    for found in (stacks.from_folder(tmp_path), stacks.load(tmp_path)):
-        assert [p.name for p in found.paths] == ["a.PNG", "b.jpg", "c.jpeg"]
-        assert found.labels_visible is found.wall is None
-        with pytest.raises(CamwallError, match=r"no two stacks in .* share a visible half"):
-            found.differing()
-        assert found.images(Preprocessing()).shape == (3, 3, 224, 224)
+    found = stacks.load(tmp_path)
+    assert [p.name for p in found.paths] == ["a.PNG", "b.jpg", "c.jpeg"]
+    assert found.labels_visible is found.wall is None
+    with pytest.raises(CamwallError, match=r"no two stacks in .* share a visible half"):
+        found.differing()
+    assert found.images(Preprocessing()).shape == (3, 3, 224, 224)
 
 
 def test_the_first_of_stacks_are_at_least_one(tmp_path):
@@ -185,7 +185,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(CamwallError, match="no folder"):
         stacks.load(tmp_path / "gone")
     with pytest.raises(CamwallError, match="no images in"):
-        stacks.from_folder(tmp_path)
+        stacks.load(tmp_path)
     found = build(tmp_path / "s")
     found.paths[0].write_bytes(b"torn")
     with pytest.raises(CamwallError, match=r"0000\.png is not an image that can be read"):

@@ -16,7 +16,7 @@ from camwall.wall import Wall
 
 _DRAWN = {"n", "seed", "hidden"}
 _BUILDERS: dict[str, tuple[Callable[..., Stacks], str, set[str]]] = {
-    "open": (open_, "stamps", {*_DRAWN, "wall"}),
+    "open": (open_, "stamps", {*_DRAWN, "wall", "beside"}),
     "mix": (mix, "root", {*_DRAWN, "wall"}),
     "gen": (gen, "source", {"pipeline"}),
 }
@@ -33,6 +33,7 @@ def make(
     seed: int | None = None,
     hidden: str | None = None,
     wall: int | Tensor | Wall | Mapping[str, Any] | None = None,
+    beside: bool | None = None,
     pipeline: str | None = None,
     progress: bool = True,
     command: str | None = None,
@@ -44,11 +45,12 @@ def make(
     builder
         ``"open"``, ``"mix"`` or ``"gen"``: see the function of that name.
     folder
-        Where to write; in quick mode (``CAMWALL_QUICK``) beside it, with ``-quick`` at the end.
+        Where to write; in quick mode (``CAMWALL_QUICK``) beside it, with ``-quick`` at the end, and
+        six stacks at most.
     source
         For open the folder of stamps, for mix the ImageNet-style folder, for gen the folder of
         generated images.
-    n, seed, hidden, wall
+    n, seed, hidden, wall, beside
         As the builder takes them; a wall also as ``Wall.as_json`` writes it, for ``papermill -y``.
     pipeline
         For gen: first generate images in ``source`` with this pipeline of diffusers, from
@@ -57,11 +59,6 @@ def make(
         Show bars on stderr.
     command
         What the manifest records as the command; by default this process's.
-
-    Returns
-    -------
-    Stacks
-        In quick mode at most six.
 
     Raises
     ------
@@ -81,7 +78,8 @@ def make(
                 "a wall is written as {shape: [H, W], hidden: [[top, left, bottom, right], …]}, "
                 f"not {wall}."
             ) from None
-    asked = {"n": n, "seed": seed, "hidden": hidden, "wall": wall, "pipeline": pipeline}
+    asked = {"n": n, "seed": seed, "hidden": hidden, "wall": wall, "beside": beside}
+    asked["pipeline"] = pipeline
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     takes = takes | _DRAWN if "pipeline" in given else takes
     for name in given.keys() - takes:

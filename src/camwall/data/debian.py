@@ -29,24 +29,8 @@ Acquire::https::Timeout "20";
 def unpack(package: str, folder: Path) -> Path:
     """Download a Debian package and unpack it, as any user and without installing anything.
 
-    apt knows where its packages come from and checks their signatures and checksums.
-
-    Parameters
-    ----------
-    package
-        The package's name.
-    folder
-        An empty folder for the download, apt's lists and the unpacked tree.
-
-    Returns
-    -------
-    Path
-        The unpacked tree, with the package's files as they would lie below ``/``.
-
-    Raises
-    ------
-    DataUnavailable
-        If there is no apt-get here, or it cannot get the package.
+    apt knows where its packages come from and checks their signatures and checksums; it works in
+    ``folder``. The result holds the package's files as they would lie below ``/``.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise DataUnavailable("there is no apt-get here")
@@ -63,17 +47,9 @@ def unpack(package: str, folder: Path) -> Path:
 
 def _run(command: list[str], folder: Path) -> None:
     """Run a command in ``folder``; the last error that it prints becomes our reason."""
-    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-    ran = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    ran = subprocess.run(command, cwd=folder, env=env, input="", capture_output=True, text=True)
     if ran.returncode:
-        errors = [line[2:].strip() for line in ran.stdout.splitlines() if line.startswith("E:")]
-        reason = errors[-1] if errors else f"exit status {ran.returncode}"
+        said = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("E:")]
+        reason = said[-1][2:].strip() if said else f"exit status {ran.returncode}"
         raise DataUnavailable(f"{command[0]} failed: {reason}")

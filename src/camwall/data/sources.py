@@ -2,9 +2,9 @@
 
 import gzip
 import hashlib
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +32,7 @@ _FASHION_SHA256 = {
 }
 
 
+@cache
 def table(name: str) -> pd.DataFrame:
     """One of the committed tables beside this module."""
     return pd.read_csv(Path(__file__).with_name(name), dtype={"imagenet": "Int64"})
@@ -61,25 +62,13 @@ def _download_fashion(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set: its files with their checksums, and the places they can come from.
+    """A data set: its files with their checksums, and the places they can come from."""
 
-    Attributes
-    ----------
-    title
-        What it is, for messages.
-    package, inside
-        A Debian package, and the folder in its tree that holds the files.
-    checksums
-        Gives each file's path and SHA-256; a file may lie gzipped at its source.
-    download
-        Fetches the files from their public home into a folder and returns where they lie.
-    """
-
-    title: str
-    package: str
-    inside: str
-    checksums: Callable[[], Mapping[str, str]]
-    download: Callable[[Path], Path]
+    title: str  # for messages
+    package: str  # of Debian
+    inside: str  # the folder in its tree that holds the files
+    checksums: Callable[[], Mapping[str, str]]  # each file's SHA-256; it may lie there gzipped
+    download: Callable[[Path], Path]  # from their public home into a folder; where they lie in it
 
 
 SOURCES = {
@@ -139,13 +128,11 @@ def _fetch(source: Source, scratch: Path) -> Path:
         folder = scratch / str(number)
         folder.mkdir()
         try:
-            return _collect(place(folder), scratch / "complete", source.checksums())
+            return _collect(place(folder), scratch / f"from-{number}", source.checksums())
         except DataUnavailable as error:
             reasons.append(str(error))
         except (OSError, RuntimeError, ValueError) as error:  # of many lines, from a library
             reasons.append(f"{type(error).__name__} in the download")
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(scratch / "complete", ignore_errors=True)
     raise DataUnavailable(
         f"{source.title} cannot be had: {reasons[1]}; {reasons[2]}. Install the Debian package "
         f"{source.package}, or try again with a network."

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from camwall.images import read_image
 from camwall.plots.style import draw_wall, use_style
 from camwall.stacks import Stacks
+from camwall.stacks.store import HALVES
 
 
 def contact_sheet(*sets: Stacks, columns: int = 6) -> Figure:
@@ -37,11 +38,12 @@ def contact_sheet(*sets: Stacks, columns: int = 6) -> Figure:
 
 
 def _caption(entry: pd.Series) -> str:
-    """The two animals: by species where it is known, else by class."""
+    """Who is seen and who hides: by species where it is known, else by class."""
     names = []
-    for half in ("visible", "hidden"):
+    for half in HALVES:
         known = [entry.get(f"{half}_species"), entry.get(f"{half}_name")]
-        names.append(next((str(name) for name in known if pd.notna(name)), "nothing"))
+        if half != "beside" or known[0] is not None:
+            names.append(next((str(name) for name in known if pd.notna(name)), "nothing"))
     return "\n".join(names) if names != ["nothing", "nothing"] else str(entry["file"])
 
 

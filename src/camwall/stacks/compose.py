@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from camwall.stacks import texture as tx
@@ -16,19 +17,16 @@ _WIDEST = 0.88  # of the room's width
 
 @dataclass(frozen=True)
 class Placed:
-    """An animal at its place.
+    """An animal at its place."""
 
-    Attributes
-    ----------
-    picture, alpha
-        Colours [224, 224, 3] in 0..255 and opacity [224, 224] in [0, 1].
-    box
-        The pixels it takes.
-    """
+    picture: Array  # colours [224, 224, 3] in 0..255
+    alpha: Array  # opacity [224, 224] in [0, 1]
+    box: Box  # the pixels it takes
 
-    picture: Array
-    alpha: Array
-    box: Box
+    @property
+    def outline(self) -> NDArray[np.bool_]:
+        """Where it is opaque rather than not: [224, 224]."""
+        return self.alpha > 0.5
 
 
 def cut_out(stamp: Image.Image) -> Image.Image:
@@ -43,55 +41,36 @@ def cut_out(stamp: Image.Image) -> Image.Image:
 def place(
     stamp: Image.Image, rng: Random, room: Box, mirror: bool, size: float, stands: bool
 ) -> Placed:
-    """Scale an animal to fit a room and put it there.
+    """Scale a cut-out to a share ``size`` of the largest that fits a room, and put it there.
 
-    Parameters
-    ----------
-    stamp
-        A cut-out from :func:`cut_out`.
-    rng
-        Draws the column and, for one that does not stand, the height.
-    room
-        The pixels it may take.
-    mirror
-        Let it face the other way.
-    size
-        Its size as a share of the largest that fits.
-    stands
-        Whether its lowest row is the last of the room.
+    One that ``stands`` ends at the room's last row; a mirrored one faces the other way.
     """
     columns, rows = room[2] - room[0], room[3] - room[1]
     widest = _WIDEST * columns
     scale = size * min(rows / stamp.height, widest / stamp.width, _LARGEST_ZOOM / size)
     width, height = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
-    image = ImageOps.mirror(stamp) if mirror else stamp
-    # RGBa is premultiplied: the colour of transparent pixels does not bleed in.
-    image = image.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
     left = room[0] + round((0.5 + rng.uniform(-0.42, 0.42)) * (columns - width))
     free = rows - height
     top = room[1] + (free if stands else round(rng.uniform(0, 1) * free))
+    return fill(stamp, mirror, (left, top, left + width, top + height))
+
+
+def fill(stamp: Image.Image, mirror: bool, box: Box) -> Placed:
+    """Scale a cut-out to a box."""
+    left, top, right, bottom = box
+    image = ImageOps.mirror(stamp) if mirror else stamp
+    # RGBa is premultiplied: the colour of transparent pixels does not bleed in.
+    image = image.convert("RGBa").resize((right - left, bottom - top), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", (SIDE, SIDE))
-    canvas.paste(image, (left, top))
+    canvas.paste(image.convert("RGBA"), (left, top))
     values = tx.to_array(canvas)
-    box = (left, top, left + width, top + height)
     return Placed(values[..., :3], values[..., 3] / 255.0, box)
 
 
 def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: Box) -> Array:
-    """The scene with the animal in it: in the scene's light, with a shadow and grass at its feet.
+    """The picture ``ground`` with an animal: in the scene's light, with a shadow and grass.
 
-    Parameters
-    ----------
-    ground
-        The scene [224, 224, 3] in 0..255.
-    animal
-        From :func:`place`.
-    scene
-        Its light, its haze and how the animal meets the ground.
-    rng
-        Draws the blades of grass.
-    side
-        The animal's side of the wall; no other pixel changes.
+    No pixel changes but on the animal's side of the wall.
     """
     dark = _shadow(animal, scene.contact)[..., None]
     picture = tx.mix(ground * (1.0 - dark), _lit(ground, animal, scene), _opacity(animal, scene))
@@ -154,7 +133,7 @@ def _feet(animal: Placed) -> list[tuple[int, int]]:
     left, top, right, bottom = animal.box
     found = []
     for column in range(max(left, 0), min(right, SIDE)):
-        opaque = np.flatnonzero(animal.alpha[:, column] > 0.5)
+        opaque = np.flatnonzero(animal.outline[:, column])
         if len(opaque) and opaque[-1] >= bottom - max(3, (bottom - top) // 4):
             found.append((column, int(opaque[-1])))
     return found

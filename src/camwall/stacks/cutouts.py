@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -32,6 +33,7 @@ def open(
     seed: int = 0,
     hidden: str = "all",
     wall: int | Tensor | Wall = 160,
+    beside: bool = False,
     stamps: str | Path | None = None,
     progress: bool = True,
 ) -> Stacks:
@@ -57,14 +59,14 @@ def open(
     wall
         First hidden row of the 224, or a wall that hides the top, the bottom, the left or the right
         of the image. Side by side, the animals stand on one ground under one horizon.
+    beside
+        Put a second animal on the visible side, of another species and class, to the left of the
+        first or to the right in turn: is the map for the one's class on the one, and for the
+        other's on the other? Each stays in its half of that side.
     stamps
         Folder of the stamps; by default :func:`camwall.data.stamps` fetches them.
     progress
         Show a bar on stderr.
-
-    Returns
-    -------
-    Stacks
 
     Raises
     ------
@@ -76,14 +78,71 @@ def open(
     """
     groups = design.groups(n, hidden, VARIANTS)
     wall = design.check_wall(wall, _LEAST)
+    parameters = {"n": n, "hidden": hidden, **design.describe(wall), "edition": EDITION}
+    if beside:
+        left, _, right, _ = design.sides(wall)[0]
+        if right - left < 2 * _LEAST:
+            raise CamwallError(
+                f"a visible side of {right - left} columns has no room for two animals side by "
+                f"side: take a wall that leaves {2 * _LEAST}."
+            )
+        parameters["beside"] = True
 
     def stacks() -> Iterator[Painted]:
         source = data.stamps() if stamps is None else Path(stamps)
-        for number, (variants, group) in enumerate(zip(groups, _plan(seed), strict=False)):
+        for number, (variants, group) in enumerate(zip(groups, _plan(seed, beside), strict=False)):
             yield from _paint(source, group, variants, wall, seed, number)
 
-    parameters = {"n": n, "hidden": hidden, **design.describe(wall), "edition": EDITION}
     return store.build(folder, "open", parameters, seed, stacks, n, progress)
+
+
+def outlines(
+    stacks: Stacks, animal: str = "visible", stamps: str | Path | None = None
+) -> NDArray[np.bool_]:
+    """Which pixels an animal of each stack of STACK-OPEN takes, cut out anew from its photograph.
+
+    Its shadow is not part of it; its feet are where grass stands before them. A stack has the size
+    that a network takes, so the masks fit its input and its saliency maps.
+
+    Parameters
+    ----------
+    stacks
+        From :func:`open`, or read from its folder.
+    animal
+        ``"visible"``, ``"hidden"`` or, where there are two visible ones, ``"beside"``.
+    stamps
+        As for :func:`open`.
+
+    Returns
+    -------
+    bool array [N, 224, 224]
+        All False where nothing stands behind the wall.
+
+    Raises
+    ------
+    CamwallError
+        If the stacks are not STACK-OPEN's or have no such animal, or a stamp is missing or is not
+        the picture that was labelled.
+    DataUnavailable
+        If the stamps cannot be had.
+    """
+    if stacks.info.get("builder") != "open" or f"{animal}_box" not in stacks.frame:
+        raise CamwallError(
+            f"{stacks.folder} has no {animal!r} animals with outlines: stacks.open makes sets with "
+            "'visible', 'hidden' and, if asked, 'beside'."
+        )
+    source = data.stamps() if stamps is None else Path(stamps)
+    found = np.zeros((len(stacks), SIDE, SIDE), bool)
+    for mask, row in zip(found, store.records(stacks.frame), strict=True):
+        file, checksum, box = (row[f"{animal}_{name}"] for name in ("source", "sha256", "box"))
+        if box is not None:
+            part = row["variant"] if animal == "hidden" else animal
+            copy = part == "same" and file == row["visible_source"]
+            mirror, _ = _facing(stacks.info["seed"], row["group"], part, copy)
+            left, top, right, bottom = map(int, box.split())
+            stamp = _stamp(source, file, checksum)
+            mask[:] = compose.fill(stamp, mirror, (left, top, right, bottom)).outline
+    return found
 
 
 Label = dict[str, Any]
@@ -99,18 +158,23 @@ class _Group:
     hidden: dict[str, Label]
 
 
-def _plan(seed: int) -> Iterator[_Group]:
+def _plan(seed: int, beside: bool) -> Iterator[_Group]:
     """Choose scene, visible and hidden stamps for one group after another."""
     labels, rng = data.stamp_labels(), np.random.default_rng([seed, 0])
     animals, known = store.records(labels), labels["imagenet"].dropna()
-    shown, hid = Counter[int](), Counter[int]()
+    shown, hid, second = Counter[int](), Counter[int](), Counter[int]()
+    rng_beside = np.random.default_rng([seed, 2])  # of its own: who is beside moves nobody else
     for imagenet in design.in_turn(rng, sorted(set(known))):
         visible = least_used(rng, known.index[known == imagenet], shown)
         scene = str(rng.choice(animals[visible]["scenes"]))
         kin, strangers = _who_else(labels, visible, scene)
         same = least_used(rng, kin, hid) if kin else visible
         hidden = {"same": animals[same], "other": animals[least_used(rng, strangers, hid)]}
-        yield _Group(scene, {"visible": animals[visible]}, hidden)
+        seen = {"visible": animals[visible]}
+        if beside:
+            labelled = known.index.intersection(strangers)
+            seen["beside"] = animals[least_used(rng_beside, labelled, second)]
+        yield _Group(scene, seen, hidden)
 
 
 def _who_else(labels: pd.DataFrame, visible: int, scene: str) -> tuple[list[int], list[int]]:
@@ -134,6 +198,11 @@ def _paint(
     """The stacks of one group: what is seen is painted once, a hidden half for each variant."""
     scene = SCENES[group.scene]
     sides = dict(zip(("visible", "hidden"), design.sides(wall), strict=True))
+    if "beside" in group.seen:
+        left, top, right, bottom = sides["visible"]
+        middle = (left + right) // 2
+        halves = [(left, top, middle, bottom), (middle, top, right, bottom)]
+        sides["visible"], sides["beside"] = halves[::-1] if number % 2 else halves
     # Each animal that stands has ground under its feet: the horizon is the upper one's.
     upper = min(bottom for _, _, _, bottom in sides.values())
     stands = scene.contact == "stands"
@@ -144,7 +213,7 @@ def _paint(
         """The picture with an animal in its half, and what the manifest says of it."""
         if label is None:
             return picture, store.describe(half, None, None, None, species=None, box=None)
-        copy = half == "hidden" and label == group.seen["visible"]
+        copy = part == "same" and label["file"] == group.seen["visible"]["file"]
         mirror, rng = _facing(seed, number, part, copy)
         size = rng.uniform(0.9 if half == "hidden" else 0.82, 1.0)
         room = _room(sides[half])
@@ -172,7 +241,7 @@ def _paint(
 
 def _stream(seed: int, group: int, part: str) -> Random:
     """Each part of a picture draws from a stream of its own: who hides moves nothing else."""
-    parts = ("scene", "visible", "grain", *VARIANTS)
+    parts = ("scene", "visible", "grain", *VARIANTS, "beside")
     return np.random.default_rng([seed, 1, group, parts.index(part)])
 
 

@@ -10,11 +10,8 @@ from torch import Tensor
 from camwall.errors import CamwallError
 from camwall.wall import Wall
 
-SIDE = 224
-"""Rows and columns of a stack."""
-
-VARIANTS = ("same", "other", "none")
-"""What stands behind the wall: an animal of the same kind, of another, nothing."""
+SIDE = 224  # rows and columns of a stack
+VARIANTS = ("same", "other", "none")  # the animal behind the wall: of the same kind, another, none
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom as in Pillow: the last two are exclusive."""
@@ -39,25 +36,24 @@ def groups(n: int, hidden: str, known: Sequence[str]) -> list[Sequence[str]]:
 
 
 def check_wall(wall: int | Tensor | Wall, least: int) -> Wall:
-    """The wall that was asked for, if it leaves each animal a side of its own.
-
-    Raises
-    ------
-    CamwallError
-        A wall of another size or of more than two sides, or fewer than ``least`` rows or columns
-        on one side of it.
-    """
+    """The wall that was asked for, if it has two sides of ``least`` rows or columns or more."""
+    cut: tuple[int, int, bool] | None
     if isinstance(wall, int) and not isinstance(wall, bool):
-        axis, at = 0, wall
+        cut = 0, wall, True
     else:
         wall = Wall(wall) if isinstance(wall, Tensor) else wall
         if isinstance(wall, Wall) and wall.shape != (SIDE, SIDE):
             raise CamwallError(
                 f"stacks have {SIDE}×{SIDE} pixels, and the wall is for {wall.shape}."
             )
-        axis, at, _ = _cut(Wall.of(wall, SIDE, SIDE))
+        cut = Wall.of(wall, SIDE, SIDE).cut
+    if cut is None:
+        raise CamwallError(
+            "a stack has one animal on each side of its wall: take a wall that hides the top, the "
+            f"bottom, the left or the right of the image, not {wall}."
+        )
+    line, at = ("row", "column")[cut[0]], cut[1]
     if not least <= at <= SIDE - least:
-        line = ("row", "column")[axis]
         raise CamwallError(
             f"the wall at {line} {at} leaves no room for two animals in an image of {SIDE} "
             f"{line}s: take a {line} between {least} and {SIDE - least}."
@@ -65,21 +61,10 @@ def check_wall(wall: int | Tensor | Wall, least: int) -> Wall:
     return Wall.of(wall, SIDE, SIDE)
 
 
-def _cut(wall: Wall) -> tuple[int, int, bool]:
-    if wall.cut is None:
-        raise CamwallError(
-            "a stack has one animal on each side of its wall: take a wall that hides the top, the "
-            f"bottom, the left or the right of the image, not {wall}."
-        )
-    return wall.cut
-
-
 def sides(wall: Wall) -> tuple[Box, Box]:
     """The visible and the hidden side of a wall that has two."""
-    axis, at, hidden_last = _cut(wall)
-    first = (0, 0, SIDE, at) if axis == 0 else (0, 0, at, SIDE)
-    last = (0, at, SIDE, SIDE) if axis == 0 else (at, 0, SIDE, SIDE)
-    return (first, last) if hidden_last else (last, first)
+    (seen,), (hidden,) = Wall(~wall.hidden).parts(), wall.parts()
+    return (seen[1], seen[0], seen[3], seen[2]), (hidden[1], hidden[0], hidden[3], hidden[2])
 
 
 def describe(wall: Wall) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
     """
     groups = design.groups(n, hidden, design.VARIANTS[:2])
     animals = data.imagenet_classes().query("animal")["index"].tolist()
-    rng, names = np.random.default_rng(seed), store.class_names()
+    rng, names = np.random.default_rng(seed), data.imagenet_classes()["name"]
     rows: list[dict[str, Any]] = []
     for variants, visible in zip(groups, design.in_turn(rng, animals), strict=False):
         other = int(rng.choice([animal for animal in animals if animal != visible]))
@@ -78,6 +78,7 @@ def generate(
     """Make one image a prompt with a pipeline of ``diffusers``, for :func:`camwall.stacks.gen`.
 
     An image that is there already is kept, so that a run that was cut off goes on where it was.
+    Gives the folder.
 
     Parameters
     ----------
@@ -94,11 +95,6 @@ def generate(
         For the call of the pipeline: ``num_inference_steps``, ``guidance_scale``, ``height`` ….
     progress
         Show a bar on stderr.
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------
@@ -162,10 +158,6 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
         one) gives the labels by the column ``file``; without one they are unknown.
     progress
         Show a bar on stderr.
-
-    Returns
-    -------
-    Stacks
 
     Raises
     ------

@@ -66,10 +66,6 @@ def mix(
     progress
         Show a bar on stderr.
 
-    Returns
-    -------
-    Stacks
-
     Raises
     ------
     CamwallError
@@ -79,7 +75,7 @@ def mix(
     Notes
     -----
     **Departs from the paper**, whose choice of photographs and of what is cut from them is not
-    published; its 100 images are read by :func:`camwall.stacks.from_folder`.
+    published; its 100 images are read by :func:`camwall.stacks.load`.
     """
     groups = design.groups(n, hidden, VARIANTS)
     wall, root = design.check_wall(wall, _LEAST), Path(root)
@@ -103,31 +99,23 @@ def mix(
         row = {} if wall.row is None else {"row": wall.row}
         labels = design.in_turn(rng, sorted(usable))
         for group, (variants, label) in enumerate(zip(groups, labels, strict=False)):
-            visible = _any_of(rng, classes[label])
+            visible = classes[label][int(rng.integers(len(classes[label])))]
             shown = describe("visible", label, visible)
             for variant in variants:
                 own = np.random.default_rng([seed, 1, group, VARIANTS.index(variant)])
-                others = classes.keys() - {label}
-                behind = label if variant == "same" else design.least_used(own, others, hid)
-                below = _any_of(own, [path for path in classes[behind] if path != visible])
+                behind = label
+                if variant == "other":
+                    behind = design.least_used(own, classes.keys() - {label}, hid)
+                others = [path for path in classes[behind] if path != visible]
+                below = others[int(own.integers(len(others)))]
                 entry = {"variant": variant, "group": group, **row, **shown}
                 yield halves(visible, below, wall), entry | describe("hidden", behind, below)
 
     return store.build(folder, "mix", parameters, seed, stacks, n, progress)
 
 
-def _any_of(rng: np.random.Generator, files: list[Path]) -> Path:
-    return files[int(rng.integers(len(files)))]
-
-
 def animal_classes(root: str | Path) -> Classes:
-    """Find the animal classes of an ImageNet-style folder and their photographs.
-
-    Raises
-    ------
-    CamwallError
-        If there is no such folder, it has no subfolder named by a WordNet id, or none of an animal.
-    """
+    """Find the animal classes of an ImageNet-style folder and their photographs, one at least."""
     root = Path(root)
     if not root.is_dir():
         raise CamwallError(f"no folder {root}.")
@@ -142,11 +130,10 @@ def animal_classes(root: str | Path) -> Classes:
             "photographs in it."
         )
     classes = {
-        int(table["index"][p.name]): sorted(filter(is_image, p.iterdir()))
+        int(table["index"][p.name]): files
         for p in found
-        if table["animal"][p.name]
+        if table["animal"][p.name] and (files := sorted(filter(is_image, p.iterdir())))
     }
-    classes = {label: files for label, files in classes.items() if files}
     if not classes:
         raise CamwallError(
             f"none of the {len(found)} classes in {root} has photographs of animals."

@@ -11,28 +11,17 @@ from camwall.stacks.texture import CANVAS, Array, Colour, Random
 
 @dataclass(frozen=True)
 class Scene:
-    """A kind of place.
+    """A kind of place: (rng, horizon row on the canvas) -> picture [448, 448, 3] in 0..255.
 
-    Attributes
-    ----------
-    paint
-        (rng, horizon row on the canvas) -> picture [448, 448, 3] in 0..255.
-    light
-        Colour of the light that falls on an animal, about 1 each.
-    contact
-        How an animal meets the place: it ``stands`` on ground seen at a slant, lies ``flat`` on
-        ground seen from above, or ``floats``.
-    blades
-        Colours of the grass in front of its feet; empty for none.
-    haze
-        Colour and weight of what lies in front of everything (water).
+    An animal ``stands`` on ground seen at a slant, lies ``flat`` on ground seen from above, or
+    ``floats``.
     """
 
     paint: Callable[[Random, float], Array]
-    light: Colour = (1.0, 1.0, 1.0)
+    light: Colour = (1.0, 1.0, 1.0)  # that falls on an animal
     contact: str = "stands"
-    blades: Sequence[Colour] = ()
-    haze: tuple[Colour, float] = ((0.0, 0.0, 0.0), 0.0)
+    blades: Sequence[Colour] = ()  # of the grass in front of its feet
+    haze: tuple[Colour, float] = ((0.0, 0.0, 0.0), 0.0)  # in front of everything: colour, weight
 
 
 _GREEN = ((74, 104, 42), (96, 126, 52), (58, 86, 36), (120, 140, 66), (134, 146, 84))

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from camwall import data, runs
@@ -20,13 +21,11 @@ from camwall.stacks.design import SIDE
 from camwall.wall import Wall
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from camwall.models.preprocessing import Preprocessing
+    from camwall.models import Preprocessing
 
 _TABLE, _INFO = "manifest.csv", "manifest.json"
-LABELS = ("visible_index", "hidden_index")
+HALVES = ("visible", "beside", "hidden")
+LABELS = tuple(f"{half}_index" for half in HALVES)
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,21 @@ class Stacks:
     @property
     def labels_visible(self) -> list[int] | None:
         """ImageNet index of each visible animal, None unless all are known."""
-        labels = self._labels("visible_index")
-        return None if None in labels else [label for label in labels if label is not None]
+        labels = self._labels("visible")
+        return None if None in labels else labels
 
     @property
     def labels_hidden(self) -> list[int | None]:
         """ImageNet index of each hidden animal, None where there is none or it has no class."""
-        return self._labels("hidden_index")
+        return self._labels("hidden")
+
+    @property
+    def labels_beside(self) -> list[int | None]:
+        """ImageNet index of each second visible animal, None where there is none."""
+        return self._labels("beside")
+
+    def _labels(self, half: str) -> list[Any]:
+        return [row.get(f"{half}_index") for row in records(self.frame)]
 
     @property
     def groups(self) -> list[int] | None:
@@ -80,23 +87,17 @@ class Stacks:
         rows = {int(row) for row in self.frame.get("row", [])}
         return Wall.rows(SIDE, SIDE, rows.pop()) if len(rows) == 1 else None
 
-    def _labels(self, column: str) -> list[int | None]:
-        if column not in self.frame:
-            return [None] * len(self)
-        return [None if pd.isna(label) else int(label) for label in self.frame[column]]
-
     @property
     def boxes(self) -> pd.DataFrame:
         """Where the animals are: one row an animal, where the manifest gives boxes (STACK-OPEN).
 
         ``stack``, ``half``, then ``left``, ``top``, ``right``, ``bottom`` in pixels, the last two
         exclusive, ``share``, the part of its side of the wall that the box takes, and ``behind``,
-        the part of the box that lies behind the wall: 0 for the visible animal, 1 for the hidden
-        one.
+        the part of the box that lies behind the wall: 0 for a visible animal, 1 for the hidden one.
         """
         hidden = np.zeros((SIDE, SIDE), bool) if self.wall is None else self.wall.hidden.numpy()
         rows = []
-        for half in ("visible", "hidden"):
+        for half in HALVES:
             boxes = self.frame.get(f"{half}_box", pd.Series(dtype=str)).dropna()
             room = int((hidden if half == "hidden" else ~hidden).sum())
             for stack, box in boxes.items():
@@ -106,7 +107,7 @@ class Stacks:
         columns = ["stack", "half", "left", "top", "right", "bottom", "share", "behind"]
         return pd.DataFrame(rows, columns=columns)
 
-    def differing(self) -> "NDArray[np.bool_]":
+    def differing(self) -> NDArray[np.bool_]:
         """Which pixels differ from those of the first stack of the same group: [N, H, W].
 
         Raises
@@ -137,7 +138,7 @@ class Stacks:
 
     def images(
         self, preprocessing: "Preprocessing", start: int = 0, stop: int | None = None
-    ) -> "Tensor":
+    ) -> Tensor:
         """Stacks ``start`` to ``stop`` as a network takes them: [N, 3, H, W]."""
         return preprocessing.load(self.paths[start:stop])
 
@@ -145,12 +146,6 @@ class Stacks:
 def sha256(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-@cache
-def class_names() -> list[str]:
-    """The names of ImageNet's classes, by index."""
-    return list(data.imagenet_classes()["name"])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -162,12 +157,12 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def describe(
     half: str, imagenet: int | None, source: str | None, checksum: str | None, **more: Any
 ) -> dict[str, Any]:
-    """What the manifest says of the ``visible`` or the ``hidden`` half."""
+    """What the manifest says of the ``visible``, the ``beside`` or the ``hidden`` animal."""
     entries = {
         "source": source,
         "sha256": checksum,
         "index": imagenet,
-        "name": None if imagenet is None else class_names()[imagenet],
+        "name": None if imagenet is None else data.imagenet_classes()["name"][imagenet],
         **more,
     }
     return {f"{half}_{name}": value for name, value in entries.items()}
@@ -197,10 +192,8 @@ def build(
         New, empty, or the result of an earlier run with the same builder, parameters and seed.
     builder, parameters, seed
         What determines the images.
-    stacks
-        Yields them; called if there is work.
-    total
-        How many it yields.
+    stacks, total
+        Yields so many of them; called if there is work.
     progress
         Show a bar on stderr.
 
@@ -253,7 +246,7 @@ def _left_there(folder: Path, wanted: Mapping[str, Any]) -> Stacks:
 
 
 def load(folder: str | Path) -> Stacks:
-    """Open a folder that one of the builders wrote, or a plain folder of images.
+    """Open a folder of a builder, or any folder of images, such as the authors' two sets.
 
     Raises
     ------
@@ -262,7 +255,7 @@ def load(folder: str | Path) -> Stacks:
     """
     folder = Path(folder)
     if not (folder / _INFO).is_file() or not (folder / _TABLE).is_file():
-        return from_folder(folder)
+        return Stacks(folder, pd.DataFrame({"file": [p.name for p in image_files(folder)]}), {})
     try:
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
@@ -273,17 +266,6 @@ def load(folder: str | Path) -> Stacks:
             f"the manifest in {folder} cannot be read ({error}): delete the folder and build again."
         ) from None
     return Stacks(folder, frame, info)
-
-
-def from_folder(folder: str | Path) -> Stacks:
-    """Take every image of a plain folder, such as the authors' STACK-MIX and STACK-GEN.
-
-    Raises
-    ------
-    CamwallError
-        If there is no such folder or no image in it.
-    """
-    return Stacks(Path(folder), pd.DataFrame({"file": [p.name for p in image_files(folder)]}), {})
 
 
 def image_files(folder: str | Path) -> list[Path]:

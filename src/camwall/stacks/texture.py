@@ -21,16 +21,8 @@ Random = np.random.Generator
 def noise(rng: Random, cells: tuple[int, int], octaves: int = 5, size: int = CANVAS) -> Array:
     """Fractal value noise [size, size] in [0, 1], mean about 1/2.
 
-    Parameters
-    ----------
-    rng
-        Source of the random grids.
-    cells
-        Rows and columns of the coarsest grid: few rows and many columns give vertical streaks.
-    octaves
-        Each has twice the cells of the one before and 0.6 of its amplitude.
-    size
-        Side of the result in pixels.
+    ``cells`` are the rows and columns of the coarsest grid: few rows and many columns give vertical
+    streaks. Each octave has twice the cells of the one before and 0.6 of its amplitude.
     """
     total, weight, amplitude = np.zeros((size, size)), 0.0, 1.0
     for octave in range(octaves):
