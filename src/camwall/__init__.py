@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from camwall.check import Report, check
     from camwall.errors import BlindnessError, CamwallError
     from camwall.methods import METHODS, Method, explain
-    from camwall.metrics import leak, response
+    from camwall.metrics import leak, response, twins
     from camwall.models import (
         Preprocessing,
         WalledModel,
@@ -49,6 +49,7 @@ __all__ = [
     "stacks",
     "theory",
     "train",
+    "twins",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -60,7 +61,7 @@ __getattr__, __dir__ = lazily(
         "camwall.check": ("Report", "check"),
         "camwall.errors": ("BlindnessError", "CamwallError"),
         "camwall.methods": ("METHODS", "Method", "explain"),
-        "camwall.metrics": ("leak", "response"),
+        "camwall.metrics": ("leak", "response", "twins"),
         "camwall.models": (
             "Preprocessing",
             "WalledModel",

@@ -16,7 +16,9 @@ _SPACE = (2, 3)
 
 def weighted(weights: Tensor, maps: Tensor) -> Tensor:
     """Σ_v α_v B_v for channel weights α [N, V]."""
-    return (weights[:, :, None, None] * maps).sum(dim=1)
+    # Channels last: a sum along memory has one order for all positions, so that equal activations
+    # get equal values to the last bit.
+    return (maps.permute(0, 2, 3, 1).contiguous() * weights[:, None, None]).sum(dim=-1)
 
 
 def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:

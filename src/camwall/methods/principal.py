@@ -55,4 +55,6 @@ def _projection(maps: np.ndarray, centred: bool) -> np.ndarray:
     rows = maps.reshape(len(maps), -1).transpose()
     if centred:
         rows = rows - rows.mean(axis=0)
-    return rows @ np.linalg.svd(rows, full_matrices=False)[2][0]
+    axis = np.linalg.svd(rows, full_matrices=False)[2][0]
+    # Sums along memory, not a product of matrices: they have one order for all positions.
+    return np.multiply(rows, axis, order="C").sum(axis=1)

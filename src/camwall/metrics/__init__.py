@@ -12,12 +12,14 @@ from camwall.metrics.leak import LEAK, LEAK_CLEAR, is_empty, leak, mean_leak, ra
 from camwall.metrics.localisation import LOCALISATION
 from camwall.metrics.metric import Measure, Metric
 from camwall.metrics.response import REPAINTS, RESPONSE, change, repaint, response
+from camwall.metrics.twins import Twins, twins, twins_each
 
 __all__ = [
     "METRICS",
     "REPAINTS",
     "Measure",
     "Metric",
+    "Twins",
     "change",
     "chosen",
     "is_empty",
@@ -26,6 +28,8 @@ __all__ = [
     "random_level",
     "repaint",
     "response",
+    "twins",
+    "twins_each",
 ]
 
 #: Every metric by its name; one of your own needs no entry.

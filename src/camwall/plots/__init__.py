@@ -6,7 +6,7 @@ from camwall.plots.leaks import (
     mean_leaks,
     paired_differences,
 )
-from camwall.plots.saliency import heatmap_grid, row_profile, stack_gallery
+from camwall.plots.saliency import heatmap_grid, row_profile, stack_gallery, twins_grid
 from camwall.plots.style import draw_wall, use_style
 from camwall.plots.training import leak_over_epochs, learning_curves
 
@@ -21,5 +21,6 @@ __all__ = [
     "paired_differences",
     "row_profile",
     "stack_gallery",
+    "twins_grid",
     "use_style",
 ]

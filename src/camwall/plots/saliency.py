@@ -1,14 +1,19 @@
 """Figures of images and of saliency maps over them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from camwall.errors import CamwallError
+from camwall.methods.rendering import upsample
+from camwall.metrics import Twins, leak
 from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR, picture, use_style
 from camwall.wall import Wall
 
@@ -40,7 +45,8 @@ def heatmap_grid(
     norm, count, columns = Normalize(0, 1), len(pixels), len(maps) + 1
     points = 4 + 0.8 * columns  # a page shrinks a wide grid, and its letters with it
     labels = 0.0 if captions is None else 0.4  # beside the images, not instead of them
-    size = (1.25 * columns + 0.6 + labels, 1.16 * count + 0.3)
+    tall = pixels.shape[2] / pixels.shape[3]
+    size = (1.25 * columns + 0.6 + labels, 1.16 * count * tall + 0.3)
     figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False)
     for i, row in enumerate(axes):
         picture(row[0], pixels[i], wall)
@@ -50,16 +56,13 @@ def heatmap_grid(
             picture(ax, pixels[i].mean(dim=0, keepdim=True), wall)
             ax.imshow(values[i].cpu().numpy(), alpha=overlay, norm=norm, cmap=SALIENCY_CMAP)
             if leaks is not None:
-                ax.text(
-                    0.97,
-                    0.03,
+                _note(
+                    ax,
+                    (0.97, 0.03),
                     f"{100 * leaks[name][i]:.0f} %",
-                    transform=ax.transAxes,
+                    0.9 * points,
                     ha="right",
                     va="bottom",
-                    fontsize=0.9 * points,
-                    color="white",
-                    bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0},
                 )
     for ax, name in zip(axes[0], ["image", *maps], strict=True):
         ax.set_title(name.replace(" (", "\n("), fontsize=points)
@@ -67,6 +70,33 @@ def heatmap_grid(
     bar = figure.colorbar(scale, ax=axes, fraction=0.012, pad=0.01)
     bar.set_label("saliency", fontsize=points)
     bar.ax.tick_params(labelsize=0.8 * points)
+    return figure
+
+
+def _note(ax: Axes, at: tuple[float, float], text: str, points: float, **aligned: Any) -> None:
+    """White letters on a dark ground, at a place within a picture."""
+    box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0}
+    ax.text(*at, text, fontsize=points, color="white", transform=ax.transAxes, bbox=box, **aligned)
+
+
+def twins_grid(pixels: Tensor, found: Mapping[str, Twins]) -> Figure:
+    """A picture above its copy, and each method's map of both: cut at 0, the halves resized apart.
+
+    Parameters
+    ----------
+    pixels : tensor [C, H, W] in [0, 1]
+    found : method name → Twins, along rows
+        Their leaks are those of what is shown.
+    """
+    size, maps = (pixels.shape[1], pixels.shape[2]), {}
+    wall = Wall.rows(2 * size[0], size[1], size[0])
+    for name, each in found.items():
+        halves = torch.stack([each.original, each.copy]).clamp(min=0).float()
+        maps[name] = upsample(halves / halves.max(), size).flatten(0, 1)[None]
+    leaks = {name: leak(shown, wall).tolist() for name, shown in maps.items()}
+    figure = heatmap_grid(torch.cat([pixels, pixels], dim=1)[None], maps, wall, leaks=leaks)
+    for height, text in ((0.98, "read"), (0.48, "a copy")):
+        _note(figure.axes[0], (0.03, height), text, 4 + 0.8 * len(maps), va="top")
     return figure
 
 
