@@ -26,3 +26,21 @@ def extra(name: str) -> Iterator[None]:
         raise CamwallError(
             f"this needs {package}, which is not installed: pip install 'camwall[{name}]'"
         ) from None
+
+
+@contextmanager
+def in_one_line(what: str, then: str) -> Iterator[None]:
+    """Say of whatever goes wrong in somebody else's code what it was, why, and what to do.
+
+    Raises
+    ------
+    CamwallError
+        ``what`` (why): ``then``. One of ours passes as it is.
+    """
+    try:
+        yield
+    except CamwallError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+        raise CamwallError(f"{what} ({why}): {then}") from None

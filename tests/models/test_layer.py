@@ -439,7 +439,11 @@ class Locked(Unlike):
         (plainly, {"layer": "head"}, r"the layer head of the Unlike gives no maps \[N, V, h, w\]"),
         (plainly, {"layer": "head.dense"}, "gives no maps .*: name another, or none for the last"),
         (plainly, {"preprocessing": None}, "how images are prepared for a Unlike is not known"),
-        (plainly, {"preprocessing": 3}, "preprocessing is a camwall.Preprocessing, .*, not 3"),
+        (
+            plainly,
+            {"preprocessing": 3},
+            r"not known \(not from 3\): give preprocessing=camwall.Pre",
+        ),
         (plainly, {"wall": 160.0}, "160.0"),
         (plainly, {"wall": "160"}, "'160'"),
         (plainly, {"wall": True}, "True"),

@@ -192,8 +192,8 @@ def test_nested_stacks_and_gaps() -> None:
     [
         (nn.Sequential(nn.Linear(2, 2)), "receptive fields of a Linear are not known"),
         (nn.Sequential(nn.LSTM(2, 2)), "wall the network with build_wall"),
-        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), "use padding_mode='zeros'"),
-        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "use padding_mode='zeros'"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), "with padding_mode='zeros'"),
+        (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), "with padding_mode='zeros'"),
         (nn.Conv2d(1, 1, 9), "4 rows are too few for Conv2d"),
     ],
 )

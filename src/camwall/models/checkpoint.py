@@ -5,6 +5,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, in_one_line
 from camwall.models.masked import MaskedModel
 from camwall.models.paper import masked_vgg16, small_vgg
 from camwall.models.preprocessing import Preprocessing
@@ -21,7 +22,6 @@ from camwall.wall import certify
 
 #: The entry of our files that describes the network.
 NETWORK = "camwall_network"
-
 
 #: What builds a network again, by the name in `MaskedModel.made_by`.
 BUILDERS: dict[str, Callable[..., MaskedModel]] = {
@@ -117,6 +117,12 @@ def read_weights(path: str | Path) -> Any:
         ) from None
 
 
+def fitting(path: str | Path) -> AbstractContextManager[None]:
+    """Name, in one line, the weights of a file that a network misses, lacks, or has otherwise."""
+    what = f"the weights in {path} do not fit the network"
+    return in_one_line(what, "give those of the same network")
+
+
 def _authors_key(key: str) -> str:
     """``28.bias`` → ``features.28.bias``, ``31.3.weight`` → ``head.4.weight``.
 
@@ -127,41 +133,24 @@ def _authors_key(key: str) -> str:
     return f"head.{int(dense[1]) + 1}.{dense[2]}" if dense else f"features.{key}"
 
 
-def _misfit(path: str | Path, weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Refuse weights that do not fit, saying which."""
-    wrong = [
-        f"{key} has shape {list(weights[key].shape)} where {list(expected[key].shape)} is needed"
-        for key in expected
-        if key in weights and weights[key].shape != expected[key].shape
-    ]
-    groups = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "not known": sorted(weights.keys() - expected.keys()),
-        "of another size": wrong,
-    }
-    parts = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for what, keys in groups.items()
-        if keys
-    ]
-    if parts:
-        raise CamwallError(f"the weights in {path} do not fit the network: {'; '.join(parts)}")
-
-
-def _authors(path: str | Path, content: dict[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:
+def _authors(path: str | Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Describe and rename a plain state dict in the authors' layout."""
-    weights = {_authors_key(key): value for key, value in content.items()}
-    last, dense = weights.get("head.7.weight"), weights.get("head.1.weight")
-    if last is None or dense is None or last.ndim != 2 or dense.ndim != 2:
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CamwallError(
+            f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
+        )
+    weights = {_authors_key(str(key)): value for key, value in content.items()}
+    last = weights.get("head.7.weight")
+    if last is None or last.ndim != 2:
         raise CamwallError(
             f"{path} is neither a checkpoint of camwall nor a state dict of the paper's networks: "
             "those have the keys 0.weight … 28.bias, 31.0.weight … 31.6.bias"
         )
     with torch.device("meta"):  # no memory for its weights
-        model = masked_vgg16(classes=len(last))
-    _misfit(path, weights, model.state_dict())
-    hidden = dense.view(-1, *model.map_shape)[:, :, model.visible_map_rows :]
-    model.masked = not bool(hidden.any())
+        model = masked_vgg16(masked=False, classes=len(last))
+    with fitting(path):
+        model.load_state_dict(weights, assign=True)
+    model.masked = not bool(model.cells()[:, :, model.visible_map_rows :].any())
     return describe(model), weights
 
 
@@ -195,27 +184,17 @@ def load_checkpoint(
     content = read_weights(path)
     if isinstance(content, dict) and NETWORK in content:
         network, weights = content[NETWORK], content.get("state_dict", {})
-    elif isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values()):
-        network, weights = _authors(path, content)
     else:
-        raise CamwallError(
-            f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
-        )
-    try:
-        with torch.device("meta"):  # no memory for its weights
+        network, weights = _authors(path, content)
+    with in_one_line(
+        f"{path} is a checkpoint of camwall that lacks a part",
+        "save it anew with camwall.save_checkpoint",
+    ):
+        with torch.device("meta"):
             model = build(network if masked is None else {**network, "masked": masked})
-        if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-            raise TypeError("its weights")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CamwallError(
-            f"{path} is a checkpoint of camwall that lacks a part ({error}): save it anew with "
-            "camwall.save_checkpoint"
-        ) from None
-    _misfit(path, weights, model.state_dict())
-    # Taken as they are, not copied into random weights that would have to be drawn first.
-    model.load_state_dict({k: v.float().contiguous() for k, v in weights.items()}, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
+        weights = {name: value.float().contiguous() for name, value in weights.items()}
+    with fitting(path):  # as they are, not copied into random ones that were drawn first
+        model.load_state_dict(weights, assign=True)
     model.apply_wall()
     model.eval()
     if certified and model.masked:

@@ -1,8 +1,7 @@
 """One layer of any network: its maps, a pass that stops there, one that goes on from others."""
 
 import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -19,7 +18,7 @@ Change = Callable[[Any], Any]
 
 
 class _Stop(BaseException):
-    """Ends a pass at the layer; no network's own `except Exception` holds it up."""
+    """Ends a pass with a layer's output; no network's own `except Exception` holds it up."""
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
@@ -43,7 +42,14 @@ def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
     return output
 
 
-def _grid(tokens: int, size: tuple[int, int]) -> tuple[int, int, int] | None:
+def each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A layer's output with each of its tensors changed."""
+    for values in list(tensors(output)):
+        output = _replaced(output, values, change(values))
+    return output
+
+
+def _grid(tokens: int, size: Sequence[int]) -> tuple[int, int, int] | None:
     """(prefix, h, w) with h·w patch tokens in the image's proportions after the fewest others."""
     divisor = gcd(*size)
     rows, columns = size[0] // divisor, size[1] // divisor
@@ -80,14 +86,12 @@ class Layer:
         return f"{self.name or 'the network'} ({tokens}{call})"
 
     @staticmethod
-    def read(
-        name: str, call: int, output: Any, size: tuple[int, int], count: int
-    ) -> "Layer | None":
-        """The layer by its output on ``count`` images of a size, None where that is no map."""
-        first = next(tensors(output), None)
-        if first is None or first.shape[:1] != (count,) or not first.is_floating_point():
+    def read(name: str, call: int, output: Any, images: Tensor) -> "Layer | None":
+        """The layer by its output on images [N, C, H, W], None where that is no map."""
+        first, size = next(tensors(output), None), images.shape[2:]
+        if first is None or len(first) != len(images) or not first.is_floating_point():
             return None
-        shape = tuple(first.shape[1:])
+        shape = first.shape[1:]
 
         def fits(h: int, w: int) -> bool:
             # The cells of a map have the proportions of the image, up to rounding.
@@ -102,8 +106,8 @@ class Layer:
             return Layer(name, call, "tokens", grid[0])
         return None
 
-    def maps(self, output: Any, size: tuple[int, int]) -> Tensor:
-        """Maps [N, V, h, w] of images of ``size``, a view of what the layer gave."""
+    def maps(self, output: Any, size: Sequence[int]) -> Tensor:
+        """Maps [N, V, h, w] of images of ``size`` (H, W), a view of what the layer gave."""
         values = next(tensors(output))
         if self.kind == "NHWC":
             return values.permute(0, 3, 1, 2)
@@ -123,9 +127,14 @@ class Layer:
             new = torch.cat([old[:, : self.prefix], maps.flatten(2).mT], dim=1)
         return _replaced(output, old, new)
 
-    @contextmanager
-    def changed(self, network: nn.Module, change: Change) -> Iterator[None]:
-        """Let the layer give ``change(output)`` in place of its output, in one pass."""
+    def run(self, network: nn.Module, images: Tensor, change: Change) -> Tensor:
+        """The network's scores [N, classes] where the layer gives ``change(output)``.
+
+        Raises
+        ------
+        CamwallError
+            A pass that does not reach the layer.
+        """
         calls = 0
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -135,7 +144,7 @@ class Layer:
 
         handle = network.get_submodule(self.name).register_forward_hook(hook)
         try:
-            yield
+            scores = scores_of(network(images))
         finally:
             handle.remove()
         if calls <= self.call:
@@ -143,27 +152,22 @@ class Layer:
                 f"a pass of the {type(network).__name__} does not reach its layer {self.name}: "
                 "name one that every image passes through"
             )
-
-    def run(self, network: nn.Module, images: Tensor, change: Change) -> Tensor:
-        """The network's scores [N, classes] with this layer's output changed."""
-        with self.changed(network, change):
-            return scores_of(network(images))
+        return scores
 
     def output(self, network: nn.Module, images: Tensor) -> Any:
         """What the layer gives, from a pass that ends there."""
-        found = None
 
         def stop(output: Any) -> Any:
-            nonlocal found
-            found = output
-            raise _Stop
+            raise _Stop(output)
 
         try:
-            with self.changed(network, stop):
-                network(images)
-        except _Stop:
-            pass
-        return found
+            return self.run(network, images, stop)
+        except _Stop as stopped:
+            return stopped.args[0]
+
+    def maps_of(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Maps [N, V, h, w] of images [N, C, H, W], from a pass that ends there."""
+        return self.maps(self.output(network, images), images.shape[2:])
 
 
 def scores_of(output: Any) -> Tensor:
@@ -181,30 +185,6 @@ def scores_of(output: Any) -> Tensor:
             f"the network gives {given}, not scores [N, classes]: wrap it in a module that does"
         )
     return output
-
-
-def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, Any]], Tensor]:
-    """Each module's last output of a pass that is a map, in order, and the scores."""
-    found: dict[str, tuple[Layer, Any]] = {}
-    calls: dict[str, int] = {}
-    size = (images.shape[2], images.shape[3])
-    handles = []
-    for name, module in network.named_modules():
-
-        def hook(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-            calls[name] = calls.get(name, -1) + 1
-            layer = Layer.read(name, calls[name], output, size, len(images))
-            if layer is not None:
-                found.pop(name, None)  # last in order
-                found[name] = layer, output
-
-        handles.append(module.register_forward_hook(hook))
-    try:
-        scores = scores_of(network(images))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return list(found.values()), scores
 
 
 def find_layer(
@@ -233,82 +213,93 @@ def find_layer(
     CamwallError
         No such layer; a layer that is not reached, or gives no map; a network without a fit one.
     """
-    kind = type(network).__name__
-    name = _name(network, wanted)
-    with torch.set_grad_enabled(name is None):
-        # A clone that wants a gradient: each layer's output has one, also where weights are frozen.
-        candidates, scores = _candidates(network, images.clone().requires_grad_(name is None))
+    kind, name = type(network).__name__, _name(network, wanted)
+    candidates, scores = _candidates(network, images)
     if torch.equal(scores[0], scores[1]):
         raise CamwallError(
             f"the {kind} gives the same scores for two different images: load its weights first"
         )
-    if name is not None:
-        for layer, output in candidates:
-            if layer.name == name and same(
-                _with_maps_of_others(network, layer, images, output), scores, scores.flip(0)
-            ):
-                raise CamwallError(
-                    f"the scores of the {kind} do not read the maps of its layer {name}: name one "
-                    "before it"
-                )
-            if layer.name == name:
-                return layer
-        Layer(name).run(network, images, lambda output: output)  # says so if it is not reached
-        raise CamwallError(
-            f"the layer {name} of the {kind} gives no maps [N, V, h, w], [N, h, w, V] or "
-            "[N, tokens, V]: name another, or none for the last that does"
-        )
-    candidates = [(at, out) for at, out in candidates if next(tensors(out)).requires_grad]
     outputs = [next(tensors(output)) for _, output in candidates]
     weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
     grads = torch.autograd.grad(scores, outputs, weights, allow_unused=True) if outputs else ()
-    size = (images.shape[2], images.shape[3])
     for (layer, output), grad in reversed(list(zip(candidates, grads, strict=True))):
-        if grad is None:
-            continue
-        at = (layer.maps(grad, size) != 0).any(dim=1).flatten(1).sum(dim=1)
-        carries = (at > 1).all() and _carries_all(network, layer, images, output, scores)
-        if carries and accept(layer):
-            return layer
+        reached = torch.zeros(len(images))
+        if grad is not None:
+            maps = layer.maps(grad, images.shape[2:])
+            reached = (maps != 0).any(dim=1).flatten(1).sum(dim=1)
+        if name is None and (reached > 1).all():
+            if _carries_all(network, layer, images, output, scores) and accept(layer):
+                return layer
+        elif layer.name == name:
+            if reached.any():
+                return layer
+            raise CamwallError(
+                f"the scores of the {kind} do not read the maps of its layer {name}: name one "
+                "before it"
+            )
+    if name is None:
+        raise CamwallError(
+            f"no layer of the {kind} has a spatial extent, reaches the scores, and lets nothing "
+            f"pass it by: name one (layer=…), of {len(candidates)} that give maps"
+        )
+    Layer(name).run(network, images, lambda output: output)  # says so if it is not reached
     raise CamwallError(
-        f"no layer of the {kind} has a spatial extent, reaches the scores, and lets nothing pass "
-        f"it by: name one (layer=…), of {len(candidates)} that give maps"
+        f"the layer {name} of the {kind} gives no maps [N, V, h, w], [N, h, w, V] or "
+        "[N, tokens, V] with a gradient: name another, or none for the last that does"
     )
 
 
 def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
+    """The first name of what is wanted."""
+    kind = type(network).__name__
     names = dict(network.named_modules(remove_duplicate=False))
+    module = names.get(wanted) if isinstance(wanted, str) else wanted
+    for name, each in names.items():
+        if each is module:
+            return name
     if wanted is None:
         return None
     if isinstance(wanted, nn.Module):
-        for name, module in names.items():
-            if module is wanted:
-                return name
-        raise CamwallError(
-            f"the layer {type(wanted).__name__} is no part of the {type(network).__name__}"
-        )
-    if not isinstance(wanted, str) or wanted not in names:
-        near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.0)
-        raise CamwallError(
-            f"the {type(network).__name__} has no layer {wanted!r}; near it are {', '.join(near)}"
-        )
-    return wanted
+        raise CamwallError(f"the layer {type(wanted).__name__} is no part of the {kind}")
+    near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.0)
+    raise CamwallError(f"the {kind} has no layer {wanted!r}; near it are {', '.join(near)}")
+
+
+def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, Any]], Tensor]:
+    """Each module's last output of a pass that is a map with a gradient, in order; the scores."""
+    found: dict[str, tuple[Layer, Any]] = {}
+    calls: dict[str, int] = {}
+    handles = []
+    for name, module in network.named_modules():
+
+        def hook(module: nn.Module, inputs: Any, output: Any, name: str = name) -> Any:
+            calls[name] = calls.get(name, -1) + 1
+            layer = Layer.read(name, calls[name], output, images)
+            if layer is None or not next(tensors(output)).requires_grad:
+                return None
+            found.pop(name, None)  # last in order
+            found[name] = layer, output
+            return each_tensor(output, torch.Tensor.clone)  # what comes next may work in place
+
+        handles.append(module.register_forward_hook(hook))
+    try:
+        with torch.enable_grad():
+            # Images that want a gradient: so does each output, also where weights are frozen.
+            scores = scores_of(network(images.clone().requires_grad_()))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(found.values()), scores
 
 
 def _carries_all(
     network: nn.Module, layer: Layer, images: Tensor, output: Any, scores: Tensor
 ) -> bool:
-    """Whether the maps of other images give their scores: nothing passes them by."""
-    found = _with_maps_of_others(network, layer, images, output)
-    return same(found, scores.flip(0), scores)
-
-
-def _with_maps_of_others(network: nn.Module, layer: Layer, images: Tensor, output: Any) -> Tensor:
-    """The scores if each image had the next one's maps, and the tokens before them."""
+    """Whether the output of the other image gives its scores: nothing passes the layer by."""
     values = next(tensors(output))
     swapped = _replaced(output, values, values.detach().flip(0))
     with torch.no_grad():
-        return layer.run(network, images, lambda _: swapped)
+        return same(layer.run(network, images, lambda _: swapped), scores.flip(0), scores)
 
 
 def same(scores: Tensor, wanted: Tensor, other: Tensor) -> bool:
@@ -316,10 +307,3 @@ def same(scores: Tensor, wanted: Tensor, other: Tensor) -> bool:
     apart, far = ((each - wanted).detach().abs().max() for each in (scores, other))
     rounding = 8 * torch.finfo(wanted.dtype).eps * wanted.detach().abs().max()
     return bool(apart <= 1e-4 * far + rounding)
-
-
-def each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A layer's output with each of its tensors changed."""
-    for values in list(tensors(output)):
-        output = _replaced(output, values, change(values))
-    return output

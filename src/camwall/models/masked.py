@@ -13,7 +13,7 @@ from camwall.models.rest import Rest
 from camwall.models.walled import Through, WalledModel
 from camwall.theory import Setting
 from camwall.wall import Wall, needed_rows
-from camwall.wall.reach import all_known, leaves
+from camwall.wall.reach import known, leaves
 
 
 class MaskedModel(WalledModel):
@@ -67,35 +67,31 @@ class MaskedModel(WalledModel):
         made_by: dict[str, Any] | None = None,
         class_names: tuple[str, ...] | None = None,
     ) -> None:
-        flat = [type(layer) for layer in head].index(nn.Flatten) if _starts_well(head) else -1
-        if flat < 0:
+        if not _starts_well(head):
             raise CamwallError("a masked model's head starts with Flatten and Linear")
-        pools, dense = head[:flat], head[flat + 1]
-        pooled = pools(torch.zeros(1, *map_shape)).shape[1:]
-        if dense.in_features != pooled.numel():
-            raise CamwallError(
-                f"the head's first layer takes {dense.in_features} values, the maps "
-                f"{tuple(pooled)} have {pooled.numel()}"
-            )
-        size = preprocessing.size
-        example = torch.zeros(1, len(preprocessing.mean), *size)
-        needed = needed_rows(features, size[0], visible_map_rows, example)
+        depth = [type(layer) for layer in head].index(nn.Linear)
         visible = torch.zeros(map_shape[1:], dtype=torch.bool, device="cpu")  # not meta
         visible[:visible_map_rows] = True
-        wall = Wall.of(_count(needed[0]), *size)
+        # What the dense layer reads of the maps' hidden cells: where this is 0, it reads none.
+        pooled = head[: depth - 1]((~visible).float().expand(1, *map_shape))[0]
+        if head[depth].in_features != pooled.numel():
+            raise CamwallError(
+                f"the head's first layer takes {head[depth].in_features} values, the maps "
+                f"{tuple(pooled.shape)} have {pooled.numel()}"
+            )
+        height, width = preprocessing.size
+        example = torch.zeros(1, len(preprocessing.mean), height, width)
+        needed = needed_rows(features, height, visible_map_rows, example)
+        wall = Wall.of(_last(needed[0]), height, width)
         super().__init__(Layer("features"), wall, visible, preprocessing, class_names)
         self.features, self.head = features, head
         self.map_shape, self.masked, self.made_by = map_shape, masked, made_by
-        self.visible_map_rows = visible_map_rows
-        self.depth, self._pooled = flat + 1, tuple(pooled)
-        # Rows of what the dense layer reads that no hidden row of the maps reaches.
-        self._dense_rows = sum(
-            _count(needed_rows(pools, map_shape[1], rows + 1)[0]) <= visible_map_rows
-            for rows in range(pooled[1])
-        )
-        self._example = example
-        needed = needed_rows(features, size[0], self.read_rows, example)
-        self._needed = [(_count(rows), bool(rows.all())) for rows in needed]
+        self.visible_map_rows, self.depth = visible_map_rows, depth
+        self._pooled, self._example = pooled.shape, example
+        self._dense_rows = int((pooled == 0).all(dim=(0, 2)).sum()) if masked else pooled.shape[1]
+        if not masked:
+            needed = needed_rows(features, height, map_shape[1], example)
+        self._needed = [_last(rows) for rows in needed]
         self.apply_wall()
 
     @property
@@ -118,17 +114,30 @@ class MaskedModel(WalledModel):
 
     def cells_read(self) -> Tensor:
         """Those of `cells` that are read, a view [units, V, rows, w]."""
-        return self.cells()[:, :, : self._dense_rows if self.masked else None]
+        return self.cells()[:, :, : self._dense_rows]
 
     @torch.no_grad()
     def apply_wall(self) -> None:
         """Set the weights behind the wall to 0; to be called again after each optimiser step."""
-        if self.masked:
-            self.cells()[:, :, self._dense_rows :] = 0
+        self.cells()[:, :, self._dense_rows :] = 0
 
     def passed(self, images: Tensor, through: Through) -> Tensor:
         maps = self.features(images)
         return self.head(through(maps, maps))
+
+    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        return self.rest(self.visible_maps(images, trunk), None, images)
+
+    def visible_maps(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        # What padding puts below the last row that is needed reaches no row that is needed later.
+        maps = images
+        layers = leaves(self.trunk if trunk is None else trunk)
+        for layer, rows in zip(layers, self._needed, strict=False):
+            maps = layer(maps[:, :, :rows])
+        return self.read(maps)
+
+    def seen(self, images: Tensor) -> Tensor:
+        return images
 
     def read(self, maps: Tensor) -> Tensor:
         return maps[:, :, : self.read_rows]
@@ -138,49 +147,33 @@ class MaskedModel(WalledModel):
 
     @property
     def rows_read(self) -> int:
-        return self._needed[0][0]
-
-    def visible_maps(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        # What padding puts below the last row that is needed reaches no row that is needed later.
-        # Cutting rows off is a copy: it pays at the image and after a pooling, where many go, and
-        # for the single rows at convolutions that compute much with each value.
-        maps, pooled = images, True
-        layers = leaves(self.trunk if trunk is None else trunk)
-        for layer, (count, every) in zip(layers, self._needed, strict=False):
-            if type(layer) is nn.Conv2d and layer.out_channels >= 128 and not every:
-                maps = _without_last_padding(layer, maps[:, :, :count])
-            else:
-                maps = layer(maps[:, :, :count] if pooled else maps)
-            pooled = isinstance(layer, nn.MaxPool2d)
-        return maps[:, :, : self.read_rows]
+        return self._needed[0]
 
     @property
     def rest(self) -> Rest:
         """Of the weights as they are now: keep it only for as long as these stay."""
         dense = linear(self.cells_read().flatten(1), self.dense.bias)
-        chain = nn.Sequential(*self.head[: self.depth], dense, *self.head[self.depth + 1 :])
-        return Rest(self, self.layer, chain)
+        return Rest(self, self.layer, self.head_with(dense))
 
-    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        return self.rest(self.visible_maps(images, trunk), None, images)
+    def head_with(self, dense: nn.Module) -> nn.Sequential:
+        """The head with another first dense layer."""
+        return nn.Sequential(*self.head[: self.depth], dense, *self.head[self.depth + 1 :])
 
     def reachable(self) -> Tensor:
         # By the weights as they are, not as they are said to be: one that is not 0 is a hole, even
         # where its unit is silent on every probe.
-        sizes = torch.linalg.vector_norm(self.cells().detach(), torch.inf, dim=(0, 1, 3))
-        rows = np.zeros(self.wall.shape[0], bool)
-        if sizes.any():
-            last = _count(sizes.cpu().numpy() != 0)
-            pools = needed_rows(list(self.head)[: self.depth - 1], self.map_shape[1], last)
-            reach = needed_rows(self.features, len(rows), _count(pools[0]), self._example)
-            rows = reach[0]
-        return torch.from_numpy(rows)[:, None].expand(self.wall.shape)
+        read = (self.cells().detach() != 0).any(dim=(0, 1, 3)).cpu()
+        for layers, rows in (
+            (list(self.head)[: self.depth - 1], self.map_shape[1]),
+            (self.features, self.wall.shape[0]),
+        ):
+            read = torch.from_numpy(needed_rows(layers, rows, read, self._example)[0])
+        return read[:, None].expand(self.wall.shape)
 
     @property
     def ground(self) -> str | None:
-        plain = type(self.head).forward is nn.Sequential.forward
-        known = plain and _starts_well(self.head) and all_known(self.features)
-        if not known or not self.as_made(MaskedModel):
+        plain = type(self.head).forward is nn.Sequential.forward and _starts_well(self.head)
+        if not plain or not all(map(known, leaves(self.features))) or not self.as_made(MaskedModel):
             return None
         return (
             "by geometry for every input whose maps are finite: no hidden pixel lies in the "
@@ -192,11 +185,10 @@ def _starts_well(head: nn.Sequential) -> bool:
     """Whether a head is poolings or none, Flatten, and Linear."""
     kinds = [type(layer) for layer in head]
     flat = kinds.index(nn.Flatten) if nn.Flatten in kinds else len(kinds)
-    pools = (nn.MaxPool2d, nn.AvgPool2d)
-    return set(kinds[:flat]) <= {*pools} and kinds[flat + 1 : flat + 2] == [nn.Linear]
+    return {*kinds[:flat]} <= {nn.MaxPool2d, nn.AvgPool2d} and kinds[flat + 1 :][:1] == [nn.Linear]
 
 
-def _count(rows: np.ndarray) -> int:
+def _last(rows: np.ndarray) -> int:
     """Rows up to the last of those that are marked."""
     return int(np.flatnonzero(rows)[-1]) + 1
 
@@ -210,21 +202,13 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer
 
 
-def _without_last_padding(layer: nn.Conv2d, maps: Tensor) -> Tensor:
-    """A convolution that leaves out the output rows which would read padding below the maps."""
-    top, side = (int(p) for p in layer.padding)
-    padded = nn.functional.pad(maps, (0, 0, top, 0))
-    geometry = layer.stride, (0, side), layer.dilation, layer.groups
-    return nn.functional.conv2d(padded, layer.weight, layer.bias, *geometry)
-
-
 class VisiblePart(nn.Module):
     """The visible part of a masked model, as a smaller network to train; made by `visible_part`.
 
     Attributes
     ----------
     model : MaskedModel
-        Not a submodule. Its features and all of its head but the first dense layer are shared.
+        Not a submodule.
     dense : torch.nn.Linear
         The first dense layer on the cells that are read, with a weight of its own.
     """
@@ -232,22 +216,21 @@ class VisiblePart(nn.Module):
     def __init__(self, model: MaskedModel) -> None:
         super().__init__()
         self._model = [model]  # in a list, so that its weights are not counted as this module's
+        weight = nn.Parameter(model.cells_read().detach().flatten(1).clone())
         self.features = model.features
-        chain = model.rest.chain
-        assert chain is not None
-        weight = model.cells_read().detach().flatten(1).clone()
-        self.dense = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
-        self.dense.weight, self.dense.bias = nn.Parameter(weight), model.dense.bias
-        dense = model.depth
-        self.before, self.tail = chain[:dense], chain[dense + 1 :]
+        self.head = model.head_with(linear(weight, model.dense.bias))
 
     @property
     def model(self) -> MaskedModel:
         return self._model[0]
 
+    @property
+    def dense(self) -> nn.Linear:
+        return self.head[self.model.depth]  # type: ignore[return-value]
+
     def forward(self, images: Tensor) -> Tensor:
         """Images [N, C, H, W], of which the visible rows are read, to scores."""
-        return self.tail(self.dense(self.before(self.model.visible_maps(images))))
+        return self.head(self.model.visible_maps(images))
 
     @torch.no_grad()
     def expand(self) -> MaskedModel:

@@ -1,7 +1,7 @@
 """The networks of the paper: its VGG16, the same for small images, and the simple CNN."""
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,20 +28,29 @@ def _at_least_one(**counts: int) -> None:
             raise CamwallError(f"{name} must be at least 1, not {value}")
 
 
-def _head(sizes: Iterable[int]) -> nn.Sequential:
-    """Dense layers of these sizes with ReLU and dropout between them."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout()]
-    return nn.Sequential(*layers[:-2])
-
-
-def _masked(
-    trunk: Iterable[nn.Module], units: int, filters: int, classes: int, **options: Any
+def _vgg(
+    trunk: list[nn.Module],
+    sizes: tuple[int, ...],
+    draw: Callable[[Tensor], object],
+    **options: Any,
 ) -> MaskedModel:
-    head = _head([filters * MAP_SIZE**2, units, units, classes])
+    """A masked network with dense layers of these sizes, ReLU and dropout between them.
+
+    Biases are 0, and ``draw`` fills the weights of one layer after the other.
+    """
+    head: list[nn.Module] = [nn.Flatten()]
+    filters = sizes[0]
+    for before, after in pairwise([filters * MAP_SIZE**2, *sizes[1:]]):
+        head += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout()]
     shape = filters, MAP_SIZE, MAP_SIZE
-    return MaskedModel(nn.Sequential(*trunk), head, shape, VISIBLE_MAP_ROWS, **options)
+    layers = nn.Sequential(*trunk), nn.Sequential(*head[:-2])
+    model = MaskedModel(*layers, shape, VISIBLE_MAP_ROWS, **options)
+    for layer in [*model.features, *model.head]:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            draw(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    model.apply_wall()
+    return model
 
 
 def masked_vgg16(
@@ -74,28 +83,23 @@ def masked_vgg16(
         For fewer than one class.
     """
     _at_least_one(classes=classes)
+
+    def draw(weight: Tensor) -> None:
+        if weight.ndim == 4:
+            nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.normal_(weight, 0, 0.01)
+
     last = nn.Conv2d(512, 256, kernel_size=3, padding=1)
-    trunk = [*make_layers(cfgs["D"])[:28], last, nn.ReLU(inplace=True)]
-    model = _masked(
-        trunk,
-        4096,
-        256,
-        classes,
+    return _vgg(
+        [*make_layers(cfgs["D"])[:28], last, nn.ReLU(inplace=True)],
+        (256, 4096, 4096, classes),
+        draw,
         preprocessing=preprocessing or Preprocessing(),
         masked=masked,
         made_by={"name": "masked_vgg16", "classes": classes},
         class_names=tuple(_IMAGENET_CATEGORIES) if classes == 1000 else None,
     )
-    for layer in [*model.features, *model.head]:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0, 0.01)
-        else:
-            continue
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    model.apply_wall()
-    return model
 
 
 def small_vgg(
@@ -122,8 +126,7 @@ def small_vgg(
     Returns
     -------
     MaskedModel
-        He initialisation from torch's global generator: `torch.manual_seed` first for the same
-        weights again.
+        He initialisation from torch's global generator.
 
     Raises
     ------
@@ -141,25 +144,17 @@ def small_vgg(
             f"{made}"
         )
     trunk: list[nn.Module] = []
-    widths = itertools.pairwise([channels, width, 2 * width, 2 * width])
-    for index, (before, after) in enumerate(widths):
-        trunk += [nn.MaxPool2d(2)] if index == 1 else []
+    for before, after in pairwise([channels, width, 2 * width, 2 * width]):
+        trunk += [nn.MaxPool2d(2)] if len(trunk) == 2 else []
         trunk += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
-    model = _masked(
+    return _vgg(
         trunk,
-        UNITS,
-        2 * width,
-        classes,
+        (2 * width, UNITS, UNITS, classes),
+        lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
         preprocessing=preprocessing,
         masked=masked,
         made_by={"name": "small_vgg", "classes": classes, "channels": channels},
     )
-    for layer in [*model.features, *model.head]:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    model.apply_wall()
-    return model
 
 
 def simple_cnn(

@@ -1,37 +1,24 @@
-"""From photographs to network inputs; each model carries its own way."""
+"""From photographs to network inputs: each model carries its own way, found where it is told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from PIL.Image import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, in_one_line
 from camwall.images import read_image
+from camwall.wall import Wall
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AnyImage = TypeVar("AnyImage", Image, Tensor)
-
-
-def resize_and_crop(
-    image: AnyImage, resize: int | None, size: tuple[int, int], bicubic: bool = False
-) -> AnyImage:
-    """An image, or pixels [C, H, W], with the shorter side at ``resize``, cut to ``size`` (H, W).
-
-    None resizes nothing. What has the size already is left as it is.
-    """
-    if tuple(tv.get_size(image)) == tuple(size):
-        return image
-    if resize is not None:
-        mode = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
-        image = tv.resize(image, [resize], interpolation=mode, antialias=True)
-    return tv.center_crop(image, list(size))
 
 
 @dataclass(frozen=True)
@@ -43,10 +30,10 @@ class Preprocessing:
     mean, std : per channel, in units of [0, 1] pixels
         The network's input is (pixel − mean) / std.
     resize : int or None
-        Length of the shorter side before the crop; ``None`` leaves an image of the crop's size as
-        it is.
+        Length of the shorter side before the crop; ``None`` resizes nothing.
     crop : int or (int, int)
-        The centre crop, the network's input size: its side, or height and width.
+        The centre crop, the network's input size: its side, or height and width. An image of this
+        size (a stack) is taken as it is, so that the wall stays where it was drawn.
     bicubic : bool
         Bicubic instead of bilinear resizing.
     """
@@ -75,14 +62,15 @@ class Preprocessing:
 
     def fitted(self, image: AnyImage) -> AnyImage:
         """An image, or pixels [C, H, W], resized and cut at its centre to the input's size."""
-        return resize_and_crop(image, self.resize, self.size, self.bicubic)
+        if tuple(tv.get_size(image)) == tuple(self.size):
+            return image
+        if self.resize is not None:
+            mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
+            image = tv.resize(image, [self.resize], interpolation=mode, antialias=True)
+        return tv.center_crop(image, list(self.size))
 
     def pixels(self, path: str | Path) -> Tensor:
-        """Read one image file as pixels in [0, 1], shape [C, H, W].
-
-        An image that has the crop's size already (a stack) is taken as it is, so that the wall
-        stays where it was drawn; any other is resized and cropped at its centre.
-        """
+        """Read one image file as pixels in [0, 1], shape [C, H, W]."""
         image = read_image(path).convert("RGB" if len(self.mean) == 3 else "L")
         height, width = self.size
         if self.resize is None and image.size != (width, height):
@@ -97,3 +85,88 @@ class Preprocessing:
         if not paths:
             raise CamwallError("no images to load: the list of paths is empty")
         return self.normalize(torch.stack([self.pixels(path) for path in paths]))
+
+    def artificial(self, network: nn.Module, count: int, generator: torch.Generator) -> Tensor:
+        """Inputs of the network's own type: ``count`` of uniform noise, a grey one and a ramp."""
+        shape = len(self.mean), *self.size
+        noise = torch.rand(count, *shape, generator=generator)
+        ramp = torch.linspace(0, 1, shape[1])[:, None].expand(1, *shape)
+        images = self.normalize(torch.cat([noise, torch.full_like(ramp, 0.5), ramp]))
+        return images.to(next(network.parameters(), images))
+
+
+#: EfficientNet-Lite takes (x − 127) / 128 of pixels 0…255.
+LITE = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, resize=256, bicubic=True)
+
+
+def preparation(network: nn.Module, given: Any, wall: int | Tensor | Wall) -> Preprocessing:
+    """How a network's inputs are made from photographs, as its library or the caller says it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of timm (by its ``pretrained_cfg``) or an EfficientNet-Lite; one of torchvision has the
+        ImageNet normalisation of all that library's weights, at 224×224 or the wall's own size.
+    given : Preprocessing, torchvision weights or their transforms, timm config, transformers
+        image processor, or None
+    wall
+        As `build_wall` takes it.
+
+    Raises
+    ------
+    CamwallError
+        Neither says it.
+    """
+    library = type(network).__module__.partition(".")[0]
+    told = getattr(network, "pretrained_cfg", None) if given is None else given
+    if given is None and library == "efficientnet_lite_pytorch":
+        told = LITE
+    if given is None and library == "torchvision":
+        told = Preprocessing()
+        size = tuple(wall.shape[-2:]) if isinstance(wall, Tensor | Wall) else told.size
+        if len(size) == 2 and size != told.size:
+            told = Preprocessing(resize=floor(min(size) * 256 / 224), crop=size)
+    with in_one_line(
+        f"how images are prepared for a {type(network).__name__} is not known",
+        "give preprocessing=camwall.Preprocessing(mean, std, resize, crop), torchvision's weights, "
+        "a timm data config or a transformers image processor",
+    ):
+        return told if isinstance(told, Preprocessing) else _said_by(told)
+
+
+def _said_by(given: Any) -> Preprocessing:
+    """What an object of one of the libraries says."""
+    if callable(getattr(given, "transforms", None)):  # torchvision's weights
+        given = given.transforms()
+    if hasattr(given, "crop_size") and hasattr(given, "interpolation"):  # its preset
+        bicubic = given.interpolation.value == "bicubic"
+        return _made(given.mean, given.std, given.crop_size, given.resize_size[0], bicubic)
+    if isinstance(given, Mapping) and "input_size" in given:  # timm's config
+        size = given["input_size"][-2:]
+        resize = floor(min(size) / (given.get("crop_pct") or 1))
+        bicubic = given.get("interpolation") == "bicubic"
+        return _made(given["mean"], given["std"], size, resize, bicubic)
+    if hasattr(given, "image_mean"):  # transformers' processor
+        scaled: dict[str, int] = dict(given.size or {})
+        cropped: dict[str, int] = dict(getattr(given, "crop_size", None) or {})
+        crop = cropped if cropped and getattr(given, "do_center_crop", True) else scaled
+        size = [crop.get(side) or crop["shortest_edge"] for side in ("height", "width")]
+        resize = scaled.get("shortest_edge") or min(scaled.get("height", 0), scaled.get("width", 0))
+        percent = getattr(given, "crop_pct", None)
+        resize = floor(min(size) / percent) if percent else resize
+        bicubic = getattr(given, "resample", 2) == 3
+        return _made(given.image_mean, given.image_std, size, resize, bicubic)
+    raise TypeError(f"not from {given!r}")
+
+
+def _made(
+    mean: Sequence[float], std: Sequence[float], crop: Sequence[int], resize: int, bicubic: bool
+) -> Preprocessing:
+    height, width = (int(side) for side in (crop[0], crop[-1]))
+    return Preprocessing(
+        tuple(map(float, mean)),
+        tuple(map(float, std)),
+        int(resize),
+        height if height == width else (height, width),
+        bicubic,
+    )

@@ -1,7 +1,6 @@
 """The rest of a network, from a layer's maps to the scores, run without the layers before it."""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -78,20 +77,16 @@ def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
     """
     with torch.no_grad():
         output = each_tensor(layer.output(network, images), torch.Tensor.clone)
-        own = layer.maps(output, (images.shape[2], images.shape[3])).clone()
+        own = layer.maps(output, images.shape[2:]).clone()
         trials = own, 0.5 * own.flip((0, 3))  # the second, of no image
         wanted = [Rest(network, layer)(maps, output, images) for maps in trials]
-
-        def holds(rest: Rest) -> bool:
+        for rest in _ways(network, layer, images):
             try:
                 found = [rest(maps, output, images) for maps in trials]
-                return all(map(same, found, wanted, reversed(wanted)))
+                if all(map(same, found, wanted, reversed(wanted))):
+                    return rest
             except Exception:  # a network is anybody's code; this way is not one
-                return False
-
-        for rest in _ways(network, layer, images):
-            if holds(rest):
-                return rest
+                continue
     return Rest(network, layer)
 
 
@@ -115,26 +110,16 @@ def _ways(network: nn.Module, layer: Layer, images: Tensor) -> Iterator[Rest]:
 
 def _leaves_after(network: nn.Module, layer: Layer, images: Tensor) -> list[nn.Module]:
     """The modules without children that are called after the layer's output."""
-    after: list[nn.Module] | None = None
-    handles = []
-
-    def start(output: Any) -> None:
-        nonlocal after
-        after = []
-
-    def called(module: nn.Module, inputs: Any, output: Any) -> None:
-        if after is not None:
-            after.append(module)
-
-    for module in network.modules():
-        if not list(module.children()):
-            handles.append(module.register_forward_hook(called))
+    called: list[nn.Module] = []
+    hooks = [
+        module.register_forward_hook(lambda module, *_: called.append(module))
+        for module in network.modules()
+        if not list(module.children())
+    ]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            layer.run(network, images[:1], start)
+        # The layer's own hook of these stands before the one that empties the list.
+        layer.run(network, images[:1], lambda _: called.clear())
     finally:
-        for handle in handles:
-            handle.remove()
-    # The layer's own hook of `called` stands before that of `start`, which empties the list.
-    return after or []
+        for hook in hooks:
+            hook.remove()
+    return called

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,11 @@ class Walled(Protocol):
     """What `certify` asks of a model."""
 
     wall: Wall
+    preprocessing: Any
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def modules(self) -> Iterator[nn.Module]: ...
     def parameters(self) -> Iterator[nn.Parameter]: ...
-    def probe(self, count: int, generator: torch.Generator) -> Tensor: ...
     def reachable(self) -> Tensor | None: ...
     @property
     def ground(self) -> str | None: ...
@@ -63,20 +63,15 @@ class Certificate:
     def __str__(self) -> str:
         wall = self.wall
         proved = "nothing is proved" if self.proved is None else f"proved {self.proved}"
-        zero = (
-            f"the gradient of each of the {self.classes} scores is exactly 0 at each hidden pixel"
-            if self.every_class
-            else f"each of the {self.classes} scores has the derivative 0 along random hidden "
-            "directions, random combinations of them at each hidden pixel"
-        )
-        seen = f"{self.visible_seen:.1%} of the visible pixels were seen to reach a score"
-        if self.last_row_seen is not None:
-            seen += f", row {self.last_row_seen} the last"
+        of = "each" if self.every_class else "random combinations"
+        last = "" if self.last_row_seen is None else f", row {self.last_row_seen} the last"
         return (
             f"blind to {wall} ({wall.share:.1%} of the pixels): {proved}; probed on {self.probes} "
             f"images, in batches of {', '.join(map(str, BATCHES))} without gradients and of "
-            f"{', '.join(map(str, WITH_GRADIENTS))} with: "
-            f"{zero}, all scores the same bit for bit under {self.repaints} repaints; {seen}"
+            f"{', '.join(map(str, WITH_GRADIENTS))} with: the gradient of {of} of the "
+            f"{self.classes} scores is exactly 0 at each hidden pixel, all scores the same bit for "
+            f"bit under {self.repaints} repaints; {self.visible_seen:.1%} of the visible pixels "
+            f"were seen to reach a score{last}"
         )
 
 
@@ -93,7 +88,7 @@ def _spans(numbers: Tensor) -> str:
 
 def _where(wall: Wall, pixels: Tensor) -> str:
     """A set of pixels [H, W] in words: by rows or columns where the wall is made of these."""
-    axes = [int(i) for i in (0, 1) if wall.cut is not None and wall.cut[0] == i] or [0, 1]
+    axes = [0, 1] if wall.cut is None else [wall.cut[0]]
     lines = [
         f"{('rows', 'columns')[axis]} {_spans(pixels.any(dim=1 - axis).nonzero()[:, 0])}"
         for axis in axes
@@ -109,47 +104,21 @@ def _refuse(wall: Wall, pixels: Tensor, how: str) -> None:
         )
 
 
-def _gradients(
-    model: Walled, images: Tensor, every_class: bool, gen: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Pixels [H, W] where the gradient of some score is not 0, and classes the hidden ones move.
-
-    The classes are those whose score has a derivative other than 0 along a random direction of the
-    hidden pixels; None where ``every_class`` asked each class by itself, also because the network
-    has a layer that cannot be differentiated twice.
-    """
-    images = images.detach().clone().requires_grad_()
-    direction = torch.randn(images.shape, generator=gen).to(images)
-    direction = direction.where(model.wall.hidden.to(images.device), 0.0)
-    moved = None
+def _seen(model: Walled, image: Tensor, every_class: bool, gen: torch.Generator) -> Tensor:
+    """Pixels [H, W] of an image [1, C, H, W] where the gradient of some score is not 0."""
+    image = image.detach().clone().requires_grad_()
+    seen = torch.zeros(image.shape[2:], dtype=torch.bool, device=image.device)
     with torch.enable_grad():
-        scores = finite(model(images))
-        classes = scores.shape[1]
-        if not scores.requires_grad:  # a visible side that reaches no score, or code that detaches
-            return torch.zeros(images.shape[2:], dtype=torch.bool), None
-        if not every_class:
-            # v ↦ Jᵀv is linear, so that its derivative along the direction d, J d, is found
-            # anywhere: one pass gives the derivative of every score by itself. A layer that cannot
-            # be differentiated twice raises, or cuts the way back.
-            anywhere = torch.zeros_like(scores, requires_grad=True)
-            try:
-                (back,) = torch.autograd.grad(scores, images, anywhere, create_graph=True)
-                (along,) = torch.autograd.grad(
-                    (back * direction).sum(), anywhere, retain_graph=True
-                )
-                moved = (along != 0).any(dim=0).nonzero()[:, 0].cpu()
-            except RuntimeError:
-                every_class = True
+        scores = finite(model(image))
+    if scores.requires_grad:  # not of a visible side that reaches no score, or code that detaches
         # A random combination of the classes has gradient 0 only where every class has: the
         # combinations for which anything else cancels form a set of probability 0.
-        weights = torch.eye(classes) if every_class else torch.randn(2, classes, generator=gen)
-        seen = torch.zeros(images.shape[2:], dtype=torch.bool, device=images.device)
+        count = scores.shape[1]
+        weights = torch.eye(count) if every_class else torch.randn(2, count, generator=gen)
         for weight in weights.to(scores):
-            (grad,) = torch.autograd.grad(
-                scores, images, weight.expand_as(scores), retain_graph=True
-            )
-            seen |= (grad != 0).any(dim=1).any(dim=0)  # NaN != 0 counts as seen
-    return seen.cpu(), moved
+            (grad,) = torch.autograd.grad(scores, image, weight[None], retain_graph=True)
+            seen |= (grad != 0).any(dim=1)[0]  # NaN != 0 counts as seen
+    return seen.cpu()
 
 
 def _extremes(images: Tensor) -> list[Tensor]:
@@ -157,18 +126,16 @@ def _extremes(images: Tensor) -> list[Tensor]:
     return [torch.full_like(images, value) for value in (far, -far)]
 
 
-def _fills(images: Tensor, count: int, gen: torch.Generator) -> Iterator[Tensor]:
+def _fills(images: Tensor, count: int, gen: torch.Generator) -> list[Tensor]:
     """What to paint hidden pixels with: constants, ramps, other pictures, extremes, then noise."""
     low, high = float(images.min()), float(images.max())
-    fixed = [torch.full_like(images, value) for value in (0.0, (low + high) / 2, low, high)]
+    fills = [torch.full_like(images, value) for value in (0.0, (low + high) / 2, low, high)]
     ramp = torch.linspace(low, high, images.shape[3], dtype=images.dtype, device=images.device)
-    fixed += [ramp.expand_as(images), images.roll(1, dims=0)]
-    fixed += [images.flip(2), images.flip(3), *_extremes(images)]
-    for index in range(count):
-        if index < len(fixed):
-            yield fixed[index]
-        else:
-            yield (high - low) * torch.randn(images.shape, generator=gen).to(images)
+    fills += [ramp.expand_as(images), images.roll(1, dims=0)]
+    fills += [images.flip(2), images.flip(3), *_extremes(images)]
+    while len(fills) < count:
+        fills.append((high - low) * torch.randn(images.shape, generator=gen).to(images))
+    return fills[:count]
 
 
 @outside_inference_mode
@@ -190,9 +157,8 @@ def certify(
     *Probed* is what any network can be asked, and what a network that branches on its input could
     still escape: on noise, grey, a ramp and the caller's images,
 
-    1. the gradient of every class score is exactly 0 at the hidden pixels: for each score by itself
-       along random directions of these, and at each by itself for random combinations of the
-       scores. What is not 0 escapes either question with probability 0;
+    1. the gradient of random combinations of the scores is exactly 0 at each hidden pixel: a score
+       whose own is not 0 there escapes with probability 0;
     2. the scores stay the same bit for bit when the hidden pixels are repainted, with constants,
        ramps, other pictures, a thousand times the images' extremes, and noise, in batches of 1, 2
        and 5 without gradients and of 1 and 2 with.
@@ -205,8 +171,7 @@ def certify(
         Network inputs to probe the model on, besides the artificial ones (normalised, as the model
         takes them).
     every_class : bool
-        No random directions: one backward pass for each class. Also done for a network with a
-        layer that cannot be differentiated twice.
+        No random combinations: one backward pass for each class.
     probes, repaints, seed : int
         Noise images, repaints of each image, and the seed of both.
 
@@ -230,15 +195,14 @@ def certify(
     if probes < 1 or repaints < 1:
         raise CamwallError(f"certify needs probes ≥ 1 and repaints ≥ 1, not {probes}, {repaints}")
     wall, gen = model.wall, torch.Generator().manual_seed(seed)
-    parameter = next(model.parameters(), torch.zeros(()))
-    probe = model.probe(probes, gen).to(parameter)
+    probe = model.preprocessing.artificial(model, probes, gen)
     if images is not None:
         if images.shape[1:] != probe.shape[1:]:
             raise CamwallError(
                 f"this model takes images of shape [N, {', '.join(map(str, probe.shape[1:]))}], "
                 f"not {list(images.shape)}"
             )
-        probe = torch.cat([probe, images.to(parameter)]).clone()  # no inference tensor
+        probe = torch.cat([probe, images.to(probe)]).clone()  # no inference tensor
 
     reachable = model.reachable()
     if reachable is not None:
@@ -251,46 +215,37 @@ def certify(
                     "the scores change from call to call on the same images: nothing can be "
                     "certified of a network that draws random numbers in evaluation mode"
                 )
-        # One image at a time: a gradient of a gradient holds all activations several times.
-        found = [_gradients(model, one, every_class, gen) for one in probe.split(1)]
-        seen = torch.stack([pixels for pixels, _ in found]).any(dim=0)
-        moves = [classes for _, classes in found if classes is not None]
-        moved = torch.cat(moves).unique() if len(moves) == len(found) else None
+        seen = torch.zeros_like(wall.hidden)
+        for image in probe.split(1):  # one at a time, for a small machine
+            seen |= _seen(model, image, every_class, gen)
         _refuse(wall, seen & wall.hidden, "the gradient of a score is not 0 there")
-        if moved is not None and len(moved):
-            raise BlindnessError(
-                f"the wall has a hole: the scores of classes {_spans(moved)} change with the "
-                f"hidden pixels ({wall})"
-            )
         if reachable is not None and (seen & ~reachable).any():
             raise BlindnessError(
                 f"{_where(wall, seen & ~reachable)} have a gradient but no path by the layers' "
                 "receptive fields: the geometry stated for this model is wrong"
             )
-        _repaint(model, probe, repaints, gen)
+        _repaint(model, probe, _fills(probe, repaints, gen))
     if not seen.any():
         on = "noise, grey and a ramp: give certify real images" if images is None else "any probe"
         raise CamwallError(
             f"no pixel has a gradient: the model does not look at the image, at least not on {on}"
         )
-    visible = ~wall.hidden
     return Certificate(
         wall=wall,
         proved=model.ground,
         classes=scores.shape[1],
-        every_class=moved is None,
+        every_class=every_class,
         probes=len(probe),
         repaints=repaints,
-        visible_seen=float(seen[visible].double().mean()),
+        visible_seen=float(seen[~wall.hidden].double().mean()),
         last_row_seen=None if wall.row is None else int(seen.any(dim=1).nonzero()[-1]),
     )
 
 
-def _repaint(model: Walled, probe: Tensor, repaints: int, gen: torch.Generator) -> None:
+def _repaint(model: Walled, probe: Tensor, fills: list[Tensor]) -> None:
     """Paint the hidden pixels of the probes anew, and compare all scores bit for bit."""
     wall = model.wall
     hidden = wall.hidden.to(probe.device)
-    fills = list(_fills(probe, repaints, gen))
 
     def scores(images: Tensor, gradients: bool) -> Tensor:
         with torch.set_grad_enabled(gradients):  # some layers run another kernel with gradients
@@ -298,30 +253,25 @@ def _repaint(model: Walled, probe: Tensor, repaints: int, gen: torch.Generator) 
 
     # Every repaint on all probes at once; then one of them in every batch size and mode, and both
     # extremes, between which each pixel lies: a jump that it makes with a pixel shows in one.
-    trials = [(probe, fill, False) for fill in fills]
+    trials = [(probe, fills, False)]
     for number, size in enumerate(BATCHES):
         few = torch.arange(size) % len(probe)
         for gradients in (False, True) if size in WITH_GRADIENTS else (False,):
-            for fill in (fills[(2 * number + gradients) % len(fills)], *_extremes(probe)):
-                trials.append((probe[few], fill[few], gradients))
-    before: dict[tuple[int, bool], Tensor] = {}
-    for images, fill, gradients in trials:
-        key = len(images), gradients
-        if images is probe:
-            key = -1, gradients
-        if key not in before:
-            before[key] = scores(images, gradients)
-        repainted = torch.where(hidden, fill, images)
-        if torch.equal(scores(repainted, gradients), before[key]):
-            continue
-        # Line by line, so that the message can say where.
-        found = torch.zeros_like(wall.hidden)
-        axis = wall.cut[0] if wall.cut is not None else 0
-        for line in wall.hidden.any(dim=1 - axis).nonzero()[:, 0].tolist():
-            one = torch.zeros_like(wall.hidden)
-            one.select(axis, line)[:] = True
-            one &= wall.hidden
-            mixed = torch.where(one.to(images.device), repainted, images)
-            if not torch.equal(scores(mixed, gradients), before[key]):
-                found |= one
-        _refuse(wall, found if found.any() else wall.hidden, "repainting them changes a score")
+            some = [fills[(2 * number + gradients) % len(fills)], *_extremes(probe)]
+            trials.append((probe[few], [fill[few] for fill in some], gradients))
+    for images, some, gradients in trials:
+        before = scores(images, gradients)
+        for fill in some:
+            repainted = torch.where(hidden, fill, images)
+            if torch.equal(scores(repainted, gradients), before):
+                continue
+            # Line by line, so that the message can say where.
+            found = torch.zeros_like(hidden)
+            axis = 0 if wall.cut is None else wall.cut[0]
+            for line in hidden.any(dim=1 - axis).nonzero()[:, 0]:
+                one = torch.zeros_like(hidden).index_fill_(axis, line, True) & hidden
+                mixed = torch.where(one, repainted, images)
+                if not torch.equal(scores(mixed, gradients), before):
+                    found |= one
+            how = "repainting them changes a score"
+            _refuse(wall, found.cpu() if found.any() else wall.hidden, how)

@@ -1,10 +1,10 @@
-"""Which image rows can reach the visible rows of a map: receptive fields, and tainting."""
+"""Which image rows can reach rows of a map: receptive fields, and tainting."""
 
 from collections.abc import Callable, Iterable, Iterator
-from math import ceil
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camwall.as_found import evaluating
@@ -26,8 +26,7 @@ ELEMENTWISE = (
     nn.Dropout,
     nn.Dropout2d,
 )
-
-Window = Callable[[int], Iterable[int]]
+WINDOWS = nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d
 
 
 def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -42,106 +41,68 @@ def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
         yield from leaves(layer)
 
 
+def known(layer: nn.Module) -> bool:
+    """Whether the rows that a layer reads follow from its sizes: it need not be tried."""
+    # Exact types: a subclass may pad or read otherwise (EfficientNet's same-padding convolutions).
+    plain = getattr(layer, "padding_mode", "zeros") in ("zeros", "replicate")
+    return type(layer) in (*ELEMENTWISE, *WINDOWS) and plain
+
+
 def _first(value: int | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else value[0]
 
 
-def _windows(layer: nn.Module, rows: int) -> tuple[int, Window]:
-    """Output rows of ``layer`` on ``rows`` input rows, and those of them that each one reads."""
-    # Exact types: a subclass may pad or read otherwise (EfficientNet's same-padding convolutions).
-    if type(layer) in ELEMENTWISE:
-        return rows, lambda r: range(r, r + 1)
-    if type(layer) is nn.AdaptiveAvgPool2d or type(layer) is nn.AdaptiveMaxPool2d:
-        size = layer.output_size
-        out = size if isinstance(size, int) else size[0]  # type: ignore[index]
-        if out is None:
-            return rows, lambda r: range(r, r + 1)
-        return out, lambda r: range(r * rows // out, -((-(r + 1) * rows) // out))
-    if type(layer) is nn.Conv2d and layer.padding_mode not in ("zeros", "replicate"):
-        raise CamwallError(
-            f"receptive fields of {layer} are not known: its padding brings rows from elsewhere; "
-            "use padding_mode='zeros'"
+def _reads(layer: nn.Module, rows: int) -> Tensor:
+    """Which input rows each output row of a known layer reads: bool [rows, output rows].
+
+    Each row is followed as an indicator of its own, one column wide, through the layer's window.
+    """
+    unit = torch.eye(rows, device="cpu").view(rows, 1, rows, 1)
+    if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+        height = _first(layer.output_size)  # type: ignore[arg-type]  # None for as many as before
+        unit = F.adaptive_avg_pool2d(unit, (height or rows, 1))
+    elif isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        kernel, padding = _first(layer.kernel_size), 0
+        dilation = 1 if isinstance(layer, nn.AvgPool2d) else _first(layer.dilation)
+        if not isinstance(layer, nn.Conv2d):
+            padding = _first(layer.padding)
+        elif layer.padding != "valid":  # may be more than half a window, which no pooling takes
+            reach = dilation * (kernel - 1)
+            before, after = reach // 2, reach - reach // 2  # padding="same"
+            if not isinstance(layer.padding, str):
+                before = after = layer.padding[0]
+            mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+            unit = F.pad(unit, (0, 0, before, after), mode)
+        unit = F.max_pool2d(
+            unit,
+            (kernel, 1),
+            (_first(layer.stride), 1),
+            (padding, 0),
+            (dilation, 1),
+            getattr(layer, "ceil_mode", False),
         )
-    if type(layer) in (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d):
-        kernel = _first(layer.kernel_size)  # type: ignore[arg-type]
-        stride = _first(layer.stride)  # type: ignore[arg-type]
-        dilation = 1 if type(layer) is nn.AvgPool2d else _first(layer.dilation)  # type: ignore[arg-type]
-        reach = dilation * (kernel - 1)
-        padding = layer.padding
-        if padding == "same":
-            before, after = reach // 2, reach - reach // 2
-        else:
-            before = after = 0 if padding == "valid" else _first(padding)  # type: ignore[arg-type]
-        steps = (rows + before + after - reach - 1) / stride
-        out = (ceil(steps) if getattr(layer, "ceil_mode", False) else int(steps // 1)) + 1
-        if getattr(layer, "ceil_mode", False) and (out - 1) * stride >= rows + before:
-            out -= 1  # a window that would start in the padding at the end is dropped
-        if out < 1:
-            raise CamwallError(f"{rows} rows are too few for {layer}")
-        inside = range(rows)
-
-        def reads(r: int) -> Iterable[int]:
-            window = range(r * stride - before, r * stride - before + reach + 1, dilation)
-            if getattr(layer, "padding_mode", "zeros") == "replicate":  # the edge, again
-                return [min(max(i, 0), rows - 1) for i in window]
-            return [i for i in window if i in inside]
-
-        return out, reads
-    raise CamwallError(
-        f"receptive fields of a {type(layer).__name__} are not known: give a stack of "
-        "convolutions, poolings and element-wise layers, or wall the network with build_wall"
-    )
-
-
-def all_known(layers: nn.Module | Iterable[nn.Module]) -> bool:
-    """Whether each layer has a rule of its own, so that nothing has to be tried."""
-    try:
-        for layer in leaves(layers):
-            _windows(layer, 2**12)
-    except CamwallError:
-        return False
-    return True
+    return unit[:, 0, :, 0] > 0
 
 
 def tainted(run: Callable[[Tensor], Tensor], images: Tensor, pixels: Tensor) -> Tensor:
-    """Which cells of an output read some of the pixels of an input, by a NaN in each of these.
+    """Which cells [h, w] of an output [N, V, h, w] read some of the pixels [H, W] of an input.
 
-    A NaN goes through sums, products, maxima and activations; a cell that has none did not read
-    the pixels on this input. What it does not show is a branch that another input would take.
-
-    Parameters
-    ----------
-    run : tensor [N, C, H, W] → tensor [N, V, h, w]
-    images : tensor [N, C, H, W]
-    pixels : bool tensor [H, W]
-
-    Returns
-    -------
-    bool tensor [h, w]
+    By a NaN in each of these, which goes through sums, products, maxima and activations: a cell
+    that has none did not read the pixels on this input. What it does not show is a branch that
+    another input would take.
     """
     with torch.no_grad():
         marked = run(images.masked_fill(pixels.to(images.device), torch.nan))
     return marked.isnan().any(dim=1).any(dim=0).cpu()
 
 
-def _tainted_windows(layer: nn.Module, values: Tensor) -> tuple[int, Window]:
-    """What `_windows` gives, of a layer without a rule, from one pass for each row of its input."""
-    reads: list[Tensor] = []  # by input row, the output rows that it reaches
-    for row in range(values.shape[2]):
-        pixels = torch.zeros(values.shape[2:], dtype=torch.bool)
-        pixels[row] = True
-        reads.append(tainted(layer, values, pixels).any(dim=1))
-    table = torch.stack(reads)
-    return table.shape[1], lambda r: table[:, r].nonzero()[:, 0].tolist()
-
-
 def needed_rows(
     layers: nn.Module | Iterable[nn.Module],
     image_rows: int,
-    visible_map_rows: int,
+    visible_map_rows: int | Tensor,
     example: Tensor | None = None,
 ) -> list[np.ndarray]:
-    """The rows each layer's input must have for the visible rows of the last map to be right.
+    """The rows each layer's input must have for some rows of the last map to be right.
 
     Exact, with gaps where a stride jumps over rows: row r of a layer with kernel k, stride s,
     padding p and dilation d reads the rows r·s − p + t·d, 0 ≤ t < k, of its input.
@@ -150,15 +111,17 @@ def needed_rows(
     ----------
     layers : a stack of `torch.nn` layers (`torch.nn.Sequential`, nested or not)
         In evaluation mode. Convolutions, poolings and element-wise layers have a rule.
-    image_rows, visible_map_rows : int
-        Rows of the stack's input, and rows of its output, from the top, that are read.
+    image_rows : int
+        Rows of the stack's input.
+    visible_map_rows : int or bool tensor [map rows]
+        Rows of its output that are read: so many from the top, or those that are marked.
     example : tensor [1, C, image_rows, W], optional
         An input; with it the reach of layers without a rule is found by tainting (`tainted`).
 
     Returns
     -------
     list of bool arrays, one for each layer's input and one for the last output
-        The first tells which image rows can reach the visible map rows.
+        The first tells which image rows can reach the map rows.
 
     Raises
     ------
@@ -170,28 +133,36 @@ def needed_rows(
     >>> needed_rows(nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2)), 8, 1)[0].sum()
     np.int64(4)
     """
-    stack, sizes, windows = list(leaves(layers)), [image_rows], []
-    tries = example is not None and not all_known(stack)
+    stack, rows, tables = list(leaves(layers)), image_rows, []
+    if all(map(known, stack)):
+        example = None
     for layer in stack:
-        try:
-            out, window = _windows(layer, sizes[-1])
-        except CamwallError:
-            if not tries:
-                raise
-            out, window = _tainted_windows(layer, example)  # type: ignore[arg-type]
-        sizes.append(out)
-        windows.append(window)
-        if tries:
+        if known(layer):
+            try:
+                tables.append(_reads(layer, rows))
+            except RuntimeError:
+                raise CamwallError(f"{rows} rows are too few for {layer}") from None
+        elif example is not None:
+            marks = torch.eye(rows, dtype=torch.bool, device="cpu")[:, :, None]
+            reached = [tainted(layer, example, row.expand(example.shape[2:])) for row in marks]
+            tables.append(torch.stack(reached).any(dim=2))
+        else:
+            raise CamwallError(
+                f"receptive fields of a {type(layer).__name__} are not known: give a stack of "
+                "convolutions with padding_mode='zeros', poolings and element-wise layers, or wall "
+                "the network with build_wall"
+            )
+        rows = tables[-1].shape[1]
+        if example is not None:
             with torch.no_grad(), evaluating(layer):
                 example = layer(example)
-    if not 0 < visible_map_rows <= sizes[-1]:
-        raise CamwallError(
-            f"the last map has {sizes[-1]} rows: {visible_map_rows} of them cannot be visible"
-        )
-    needed = [np.arange(sizes[-1]) < visible_map_rows]
-    for rows, window in zip(reversed(sizes[:-1]), reversed(windows), strict=True):
-        reads = np.zeros(rows, bool)
-        for r in np.flatnonzero(needed[-1]):
-            reads[list(window(int(r)))] = True
-        needed.append(reads)
-    return needed[::-1]
+    if not isinstance(visible_map_rows, Tensor):
+        if not 0 < visible_map_rows <= rows:
+            raise CamwallError(
+                f"the last map has {rows} rows: {visible_map_rows} of them cannot be visible"
+            )
+        visible_map_rows = torch.arange(rows, device="cpu") < visible_map_rows
+    needed = [visible_map_rows]
+    for table in reversed(tables):
+        needed.append((table & needed[-1]).any(dim=1))
+    return [each.numpy() for each in reversed(needed)]
