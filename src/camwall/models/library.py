@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from camwall.errors import CamwallError, in_one_line
-from camwall.models.build import Construction, build_wall
+from camwall.models.build import build_wall
 from camwall.models.checkpoint import fitting, load_checkpoint, read_weights
 from camwall.models.walled import WalledModel
 from camwall.wall import Wall
@@ -45,11 +45,11 @@ def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
 
 
 def _timm(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
-    return _extra("timm").create_model(name, pretrained=pretrained), None
+    return import_module("timm").create_model(name, pretrained=pretrained), None
 
 
 def _transformers(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
-    module = _extra("transformers")
+    module = import_module("transformers")
     processor, make = module.AutoImageProcessor, module.AutoModelForImageClassification
     if pretrained:
         return make.from_pretrained(name), processor.from_pretrained(name)
@@ -58,15 +58,6 @@ def _transformers(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
 
 
 _LOADERS = {"torchvision": _torchvision, "timm": _timm, "hf": _transformers}
-
-
-def _extra(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError:
-        raise CamwallError(
-            f"networks of {package} need the package: pip install {package}"
-        ) from None
 
 
 def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, Any]:
@@ -98,9 +89,10 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
                 f"unknown network {name!r}; known: {DEFAULT_NETWORK}, timm:NAME, hf:NAME, "
                 f"{', '.join(known)}"
             )
-        # No network; an unknown name; a download that is damaged.
+        # A package that is not there; no connection; an unknown name; a damaged download.
         with in_one_line(
-            f"the weights of {name} cannot be had", "try again, or give a file of them"
+            f"the weights of {name} cannot be had",
+            "pip install its library, try again, or give a file of the weights",
         ):
             network, told = _LOADERS[library](rest, weights is None)
     if weights is not None:
@@ -114,7 +106,7 @@ def named_model(
     *,
     wall: int | Wall = DEFAULT_ROW,
     layer: str | None = None,
-    construction: Construction = "whole",
+    construction: str = "whole",
     paint: str = "zero",
     weights: str | Path | None = None,
     checkpoint: str | Path | None = None,
@@ -147,5 +139,10 @@ def named_model(
         return load_checkpoint(checkpoint, certified=False)
     loaded, told = load_network(network or DEFAULT_NETWORK, weights)
     return build_wall(
-        loaded, wall, layer, construction=construction, preprocessing=told, paint=paint
+        loaded,
+        wall,
+        layer,
+        construction=construction,  # type: ignore[arg-type]  # build_wall refuses other names
+        preprocessing=told,
+        paint=paint,
     )
