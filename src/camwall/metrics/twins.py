@@ -13,7 +13,7 @@ from camwall.errors import CamwallError
 from camwall.methods import Evidence, Method, Saliency, chosen
 from camwall.methods.explain import AnyMethod
 from camwall.models import ApartModel, build_wall
-from camwall.models.library import preparation
+from camwall.models.preprocessing import preparation
 from camwall.wall import Wall
 
 Axis = Literal["rows", "columns"]
@@ -137,7 +137,7 @@ def twins_each(
     own = build_wall(network, told.size[0] // 2, layer, preprocessing=told)
     device, cells = own.visible_cells.device, own.visible_cells.shape
     if image is None:
-        image = own.probe(1, torch.Generator().manual_seed(0))[0].to(next(own.parameters()))
+        image = told.artificial(own, 1, torch.Generator().manual_seed(0))[0]
     image = image if image.ndim == 4 else image[None]
     own.check_images(image)
     if len(image) != 1:
