@@ -73,6 +73,7 @@ __getattr__, __dir__ = lazily(
         ),
         "camwall.wall": ("Wall", "certify"),
     },
+    extras={"camwall.theory": "theory"},
 )
 
 

@@ -1,5 +1,6 @@
 """The errors a user can cause; each message is one line that says what was wrong and what to do."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,10 +19,19 @@ class DataUnavailable(CamwallError):
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Import what an extra of camwall brings; without it, say how to get it."""
+    """Import what an extra of camwall brings.
+
+    Raises
+    ------
+    CamwallError
+        It is not installed.
+    """
     try:
-        yield
-    except ImportError as error:
+        with warnings.catch_warnings():
+            # Some import tqdm.auto, which prints into every notebook that ipywidgets is missing.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield
+    except ModuleNotFoundError as error:
         package = (error.name or "a package").partition(".")[0]
         raise CamwallError(
             f"this needs {package}, which is not installed: pip install 'camwall[{name}]'"

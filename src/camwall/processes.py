@@ -1,26 +1,68 @@
 """The processes of one run, as `accelerate launch` starts them, or this one alone."""
 
-import warnings
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
 
-with warnings.catch_warnings():
-    # accelerate imports tqdm.auto, which prints into every notebook that ipywidgets is missing.
-    warnings.filterwarnings("ignore", message="IProgress not found")
+from camwall.errors import extra
+
+if TYPE_CHECKING:
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-__all__ = ["PartialState", "processes"]
+#: How the variables begin by which a launcher tells its processes of one another.
+_LAUNCHER = ("WORLD_SIZE", "ACCELERATE_", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
-def processes() -> PartialState:
+@dataclass(frozen=True)
+class Alone:
+    """This process by itself, with what is used of accelerate's `PartialState`."""
+
+    device: torch.device
+    process_index: int = 0
+    num_processes: int = 1
+    is_main_process: bool = True
+
+    def main_process_first(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def wait_for_everyone(self) -> None:
+        pass
+
+
+Processes = Union["PartialState", Alone]
+
+
+def processes() -> Processes:
     """This process among those of a launcher, and its device.
 
     accelerate joins several processes without an accelerator only where it is told to use the CPU.
     Those that are done wait for the others for up to a week, not for torch's half an hour.
+
+    Raises
+    ------
+    CamwallError
+        Several processes without the package accelerate.
     """
+    if not any(name.startswith(_LAUNCHER) for name in os.environ):
+        found = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
+        return Alone(found or torch.device("cpu"))
+    with extra("train"):
+        from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
     return PartialState(
         cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU"),
         timeout=timedelta(weeks=1),
     )
+
+
+def gathered(values: list[Any]) -> list[Any]:
+    """The values of all processes, one process's after the other's; for all to call."""
+    if processes().num_processes == 1:
+        return values
+    from accelerate.utils import gather_object
+
+    return gather_object(values)

@@ -300,7 +300,7 @@ def test_processes_share_the_reading_and_stop_together(photographs, tmp_path, mo
             assert own == [shares[rank]]
             return shares
 
-        monkeypatch.setattr(image_sets, "gather_object", gather)
+        monkeypatch.setattr(image_sets, "gathered", gather)
         state = SimpleNamespace(process_index=rank, num_processes=2, is_main_process=rank == 0)
         return files.digest(state)
 

@@ -15,9 +15,15 @@ def project() -> dict:
 
 
 def requirements(*extras: str) -> list[Requirement]:
-    """The dependencies of the library and of some extras, without references to itself."""
-    lines = list(project()["dependencies"])
-    for extra in extras:
-        lines += project()["optional-dependencies"][extra]
-    found = [Requirement(line) for line in lines]
-    return [requirement for requirement in found if requirement.name != "camwall"]
+    """The dependencies of the library and of some extras, and of the extras that these name."""
+    waiting, seen, found = list(extras), set(), list(map(Requirement, project()["dependencies"]))
+    while waiting:
+        extra = waiting.pop()
+        if extra not in seen:
+            seen.add(extra)
+            for wanted in map(Requirement, project()["optional-dependencies"][extra]):
+                if wanted.name == "camwall":
+                    waiting += wanted.extras
+                else:
+                    found.append(wanted)
+    return found

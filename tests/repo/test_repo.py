@@ -152,7 +152,7 @@ def test_conda_environment_agrees_with_pyproject() -> None:
         if line != "-e .":
             name, bounds = re.fullmatch(r"([\w.-]+)(.*)", line).groups()  # type: ignore[union-attr]
             conda[name] = bounds
-    for wanted in requirements("book", "grad-cam", "train"):
+    for wanted in requirements("book"):
         name = CONDA_NAMES.get(wanted.name, wanted.name)
         assert name in conda, f"environment.yml lacks {name}"
         assert set(conda[name].split(",")) == set(str(wanted.specifier).split(",")), name

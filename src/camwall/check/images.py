@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
 from camwall.images import opened
 from camwall.models import Preprocessing
-from camwall.processes import PartialState
+from camwall.processes import Processes, gathered
 from camwall.stacks.store import load
 
 
@@ -104,7 +103,7 @@ class ImageSet:
         self._last = {i: last[i] if i in last else read([self._paths[i]]) for i in indices}
         return torch.cat(list(self._last.values()))
 
-    def digest(self, state: PartialState, progress: bool = False) -> str:
+    def digest(self, state: Processes, progress: bool = False) -> str:
         """A checksum of all images, names and content, that tells one set from another.
 
         Files are decoded too: once work is done, a file that is found corrupt could not be replaced
@@ -122,7 +121,7 @@ class ImageSet:
             delay=1,
         )
         found = [_file_digest(path) for path in mine]
-        shares = gather_object([found]) if count > 1 else [found]
+        shares = gathered([found])
         sha = hashlib.sha256()
         for index, path in enumerate(self._paths):
             content = shares[index % count][index // count]

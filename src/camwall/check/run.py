@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
 from tqdm import tqdm
 
@@ -24,7 +23,7 @@ from camwall.metrics import METRICS, REPAINTS, Metric, is_empty, random_level, r
 from camwall.metrics import chosen as chosen_metrics
 from camwall.metrics.response import blind_scores
 from camwall.models import WalledModel, require_walled
-from camwall.processes import processes
+from camwall.processes import gathered, processes
 
 #: What a verdict is made of.
 DEFAULT_METRICS = ("response", "leak")
@@ -184,7 +183,7 @@ def check(
                         bar.set_postfix_str(method.name, refresh=False)
                         store.add(_measured(pictures, group, evidence, method, measured))
                         bar.update(len(group))
-        added = gather_object(store.added) if state.num_processes > 1 else store.added
+        added = gathered(store.added)
     names = [method.name for method in asked]
     wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])
     frame = pd.DataFrame(store.found + added).drop_duplicates(["image", "method"])

@@ -1,6 +1,6 @@
 """The paper's networks: the first dense layer of the head has weights 0 behind the wall."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from camwall.models.layer import Layer
 from camwall.models.preprocessing import Preprocessing
 from camwall.models.rest import Rest
 from camwall.models.walled import Through, WalledModel
-from camwall.theory import Setting
 from camwall.wall import Wall, needed_rows
 from camwall.wall.reach import known, leaves
+
+if TYPE_CHECKING:
+    from camwall.theory import Setting
 
 
 class MaskedModel(WalledModel):
@@ -53,7 +55,7 @@ class MaskedModel(WalledModel):
     features: nn.Sequential  # type: ignore[assignment]  # a module, and so callable
     head: nn.Sequential  # type: ignore[assignment]
     #: The sizes of a simple CNN in the words of `camwall.theory`; `simple_cnn` sets it.
-    setting: Setting
+    setting: "Setting"
 
     def __init__(
         self,

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.models.vgg import cfgs, make_layers
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, extra
 from camwall.models.masked import MaskedModel
 from camwall.models.preprocessing import Preprocessing
-from camwall.theory import Setting
 
 #: Rows of the 14×14 last map that the paper's masked network reads.
 VISIBLE_MAP_ROWS = 5
@@ -205,6 +204,9 @@ def simple_cnn(
     _at_least_one(filters=filters, classes=classes)
     if not tau > 0:
         raise CamwallError(f"tau must be above 0, not {tau}")
+    with extra("theory"):
+        from camwall.theory import Setting
+
     setting = Setting(image_size, image_size, visible_rows, kernel, pool)
     model = MaskedModel(
         nn.Sequential(nn.Conv2d(1, filters, kernel, bias=False), nn.ReLU()),

@@ -20,4 +20,5 @@ __getattr__, __dir__ = lazily(
         "camwall.train.recipe": ("Recipe",),
         "camwall.train.studies": ("STUDIES", "Study", "TrainingData", "study"),
     },
+    extras={"camwall.train.loop": "train"},
 )
