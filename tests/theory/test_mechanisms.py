@@ -32,9 +32,8 @@ def test_the_register_tells_who_sees_through():
 def test_predictions_are_what_heads_show():
     """From maps and the weights' law alone: within five standard errors of 300 heads' mean."""
     methods = ["GradCAM", "XGradCAM", "GradCAM++", "HiResCAM", "EigenCAM (corrected)"]
-    rows = pd.DataFrame(
-        prediction_rows(IMAGES[:2], methods, heads=300, filters=8, visible_rows=2, tau=0.3)
-    )
+    networks = [simple_cnn(8, 3, 12, 2, 0.3, seed, classes=300) for seed in range(2)]
+    rows = pd.DataFrame(prediction_rows(networks, IMAGES[:2], methods, tau=0.3))
     assert len(rows) == 10
     assert rows["predicted"].max() > 0.3
     # The prediction has a spread of its own, from as many draws.
@@ -45,4 +44,4 @@ def test_predictions_are_what_heads_show():
 def test_a_method_without_a_law_has_no_prediction(method):
     """Its weights have no law here, or its sign is arbitrary: refused by name."""
     with pytest.raises(camwall.CamwallError, match=f"no law of weights is known for '{method}'"):
-        next(prediction_rows(IMAGES, [method], heads=2, filters=4, visible_rows=2))
+        next(prediction_rows([simple_cnn(4, 3, 12, 2)], IMAGES[:1], [method], tau=0.1))

@@ -21,7 +21,7 @@ IMAGE = torch.rand(8, 8, generator=torch.Generator().manual_seed(5))
 def heads(trunk: theory.Networks, count: int, seed: int) -> tuple[torch.Tensor, ...]:
     """Maps [V, h, w] of the chunk's first network, visible cells [V, n], heads [count, V, n]."""
     maps = trunk.maps[0].double()
-    cells = trunk.pooled[0, :, : SETTING.visible_rows].double().flatten(1)
+    cells = SETTING.visible_cells(maps)
     generator = torch.Generator().manual_seed(seed)
     weights = TAU * torch.randn(count, *cells.shape, generator=generator, dtype=torch.double)
     return maps, cells, weights
@@ -71,11 +71,10 @@ def test_ablationcam_is_positive_at_least_half_of_the_time():
     """P(S > 0) >= ½ wherever some map of a channel that scores is positive, 0 where none is."""
     for seed in range(20):
         trunk = one_trunk(filters=3, seed=seed)
-        location, scale = theory.ablationcam_cauchy(
-            trunk.maps[0], trunk.pooled[0, :, :2].flatten(1)
-        )
+        cells = SETTING.visible_cells(trunk.maps[0])
+        location, scale = theory.ablationcam_cauchy(trunk.maps[0], cells)
         chance = theory.cauchy_positive(location, scale)
-        lit = (trunk.maps[0] > 0).any(0) & (trunk.pooled[0, :, :2].sum() > 0)
+        lit = (trunk.maps[0] > 0).any(0) & (cells.sum() > 0)
         assert torch.all(chance[lit] >= 0.5 - 1e-6)
         assert torch.all(chance[(trunk.maps[0] == 0).all(0)] == 0)
 
@@ -285,7 +284,7 @@ def test_dial_rows_by_hand():
 def test_predicted_leak_is_the_measured_one(method):
     """Drawing weights from their law gives the mean leak that 4,000 real heads have."""
     maps, cells, weights = heads(one_trunk(filters=12), 4_000, seed=6)
-    drawn = theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=4_000, seed=1)
+    drawn = theory.predicted_maps(method, maps, cells, TAU, draws=4_000, seed=1)
     predicted = mean_leak(drawn, Wall.rows(6, 6, 4))
     routed = torch.zeros(4_000, 12, 36, dtype=torch.double)
     index = F.max_pool2d(maps[None], 2, return_indices=True)[1][0, :, :2].flatten(1)
@@ -310,12 +309,13 @@ def test_predicted_leak_is_the_measured_one(method):
 def test_uniform_prediction_is_the_mean_map():
     """ScoreCAM's and Opti-CAM's prediction is the mean of the maps, in every draw."""
     maps = one_trunk().maps[0].double()
+    cells = SETTING.visible_cells(maps)
     for method in ("ScoreCAM", "Opti-CAM"):
-        predicted = theory.predicted_maps(method, maps, visible_rows=2, tau=TAU, draws=3)
+        predicted = theory.predicted_maps(method, maps, cells, TAU, draws=3)
         torch.testing.assert_close(predicted, maps.mean(0).expand(3, -1, -1))
 
 
 def test_unknown_method_is_refused_with_the_known_ones():
     """The message lists what has a law."""
     with pytest.raises(CamwallError, match=r"is known for 'HiResCAM'; known: GradCAM, "):
-        theory.predicted_maps("HiResCAM", torch.ones(2, 4, 4), visible_rows=1, tau=1.0)
+        theory.predicted_maps("HiResCAM", torch.ones(2, 4, 4), torch.ones(2, 2), 1.0)

@@ -26,7 +26,7 @@ def test_max_and_average_pooling_hand_on_the_whole_weight():
     image = IMAGE.clone()
     image[:6, :6] = 0  # windows there are dead for every filter
     (networks,) = theory.draw_networks(SETTING, image, filters=4, tau=TAU, networks=50, seed=2)
-    assert not networks.pooled[:, :, :2, :2].any()
+    assert not networks.maps[:, :, :4, :4].any()
     found = {
         row["pooling"]: row["difference"] for row in closed_forms.pooling_rows(networks.maps, 2)
     }
@@ -61,7 +61,7 @@ def test_where_a_tie_goes_is_not_seen_by_gradcam_but_that_it_goes_somewhere():
     networks = theory.Networks.join(theory.draw_networks(SETTING, image, **args))
     maps, rows = networks.maps, SETTING.visible_rows
     weights = networks.layers[0].reshape(-1, 3, *SETTING.pooled_shape)[:, :, :rows]
-    live = networks.pooled[:, :, :rows] > 0
+    live = SETTING.visible_cells(maps) > 0
     assert 0.4 < float(live.double().mean()) < 0.6
 
     leaf = maps.clone().requires_grad_()
@@ -81,11 +81,10 @@ def test_where_a_tie_goes_is_not_seen_by_gradcam_but_that_it_goes_somewhere():
     assert abs(theory.Estimate.of(x**2).errors_from(law.second_moment)) < 4
 
     before = networks.gradients * (maps > 0)  # at the ReLU's input
-    alpha = (weights * live).sum((2, 3)) / SETTING.positions
+    alpha = (weights.flatten(2) * live).sum(2) / SETTING.positions
     torch.testing.assert_close(before.mean((2, 3)), alpha)
     found = theory.Estimate.of(torch.relu(cams.gradcam(maps, before))[:, *PLACE])
-    cells = live.flatten(2).double()
-    spread = theory.gradcam_spread(maps, cells, TAU) * cells.mean(2).sqrt()
+    spread = theory.gradcam_spread(maps, live, TAU) * live.double().mean(2).sqrt()
     std = theory.gaussian_std(spread, maps)[:, *PLACE]
     exact = theory.Estimate.of(std / (2 * torch.pi) ** 0.5)  # over heads exactly
     both = (found.standard_error**2 + exact.standard_error**2) ** 0.5

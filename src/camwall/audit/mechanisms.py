@@ -14,7 +14,7 @@ from camwall.check import Report, bootstrap
 from camwall.errors import CamwallError
 from camwall.methods import Mechanism, explain, find
 from camwall.metrics import is_empty, leak, mean_leak
-from camwall.models import simple_cnn
+from camwall.models import MaskedModel
 from camwall.wall import Wall
 
 Row = dict[str, Any]
@@ -45,25 +45,20 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
 
 
 def prediction_rows(
-    images: Tensor,
-    methods: Sequence[str],
-    *,
-    heads: int,
-    filters: int = 16,
-    visible_rows: int = 4,
-    tau: float = 0.1,
+    networks: Iterable[MaskedModel], images: Tensor, methods: Sequence[str], *, tau: float
 ) -> Iterator[Row]:
     """The leak that theory predicts from maps alone, beside the mean leak over random heads.
 
-    Each image has a trunk of its own, under which ``heads`` heads are drawn: the scores of one
-    network with as many classes. The prediction comes from one image's maps and the law of the
-    weights: 0 for weights at each position, else the mean over draws of the weights. EigenCAM has
-    no weights, and is predicted by itself; its sign is arbitrary, so it is the corrected one.
+    The prediction comes from one image's maps and the law of the weights: 0 for weights at each
+    position, else the mean over draws of the weights. EigenCAM has no weights, and is predicted by
+    itself; its sign is arbitrary, so it is the corrected one.
 
     Parameters
     ----------
+    networks : a simple CNN for each image; its scores are as many random heads on one trunk.
     images : tensor [N, 1, H, H]
     methods : names of methods.
+    tau : standard deviation of the heads' weights.
 
     Yields
     ------
@@ -77,11 +72,13 @@ def prediction_rows(
     CamwallError
         A method whose weights have no law.
     """
-    for seed, image in enumerate(images):
-        model = simple_cnn(filters, 3, images.shape[-1], visible_rows, tau, seed, classes=heads)
-        setting, batch = model.setting, image.expand(heads, -1, -1, -1)
+    for trunk, (model, image) in enumerate(zip(networks, images, strict=True)):
+        setting = model.setting
         wall = Wall.rows(*setting.map_shape, setting.visible_map_rows)  # on the map's own grid
         own = float(leak(setting.patch_norms(image[0])[None], wall))
+        with torch.no_grad():
+            maps, heads = model.features(image[None])[0], model(image[None]).shape[1]
+        cells, batch = setting.visible_cells(maps), image.expand(heads, -1, -1, -1)
         for method in methods:
             with torch.no_grad():
                 if find(method).mechanism is Mechanism.POSITION_WISE:
@@ -90,19 +87,13 @@ def prediction_rows(
                     itself = explain(model, image[None], method, normalize=False)
                     predicted = mean_leak(itself, wall)[0]
                 else:
-                    drawn = theory.predicted_maps(
-                        method,
-                        model.features(image[None])[0],
-                        visible_rows=visible_rows,
-                        tau=tau,
-                        pool=setting.pool,
-                    )
+                    drawn = theory.predicted_maps(method, maps, cells, tau)
                     predicted = mean_leak(drawn, wall)[0]
                 raw = explain(model, batch, method, target=range(heads), normalize=False)
             measured, error = mean_leak(raw, wall)
             yield {
                 "method": method,
-                "trunk": seed,
+                "trunk": trunk,
                 "predicted": predicted,
                 "measured": measured,
                 "se": error,
@@ -137,9 +128,7 @@ def agreement(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def dial_rows(
-    maps: Tensor, gradients: Tensor, wall: Wall, radii: Iterable[int], *, resamples: int = 500
-) -> Iterator[Row]:
+def dial_rows(maps: Tensor, gradients: Tensor, wall: Wall, radii: Iterable[int]) -> Iterator[Row]:
     """The leak of :func:`camwall.theory.windowed_gradcam` against the radius, N networks or images.
 
     Parameters
@@ -167,16 +156,10 @@ def dial_rows(
             raise CamwallError(f"all maps at radius {radius} are empty: they have no leak")
         leaks = leak(shown, wall)[lit].numpy()
         energy = shown.double().square().sum((1, 2))[lit].numpy()
-        share = leaks**2
-        within = bootstrap(share, weights=energy, resamples=resamples)
-        low, high = bootstrap(leaks, resamples=resamples)
-        yield {
-            "radius": radius,
-            "energy": float(np.sqrt(np.average(share, weights=energy))),
-            "energy_low": within[0] ** 0.5,
-            "energy_high": within[1] ** 0.5,
-            "leak": float(leaks.mean()),
-            "leak_low": low,
-            "leak_high": high,
-            "empty": float((~lit).double().mean()),
-        }
+        row = {"radius": radius, "empty": float((~lit).double().mean())}
+        # The squares of the leaks, each counting as its map's energy, make the share of the whole.
+        for name, power, weights in (("energy", 2, energy), ("leak", 1, None)):
+            low, high = bootstrap(leaks**power, weights=weights, resamples=500)
+            means = np.array([np.average(leaks**power, weights=weights), low, high])
+            row |= zip((name, f"{name}_low", f"{name}_high"), means ** (1 / power), strict=True)
+        yield row

@@ -1,6 +1,6 @@
 """Figures of the two theory chapters; each takes finished numbers and returns a Figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -87,17 +87,16 @@ def _no_bound(ax: Axes, left: float, height: float, text: str) -> None:
     ax.text(4.4, height, text, color=_BOUND, ha="center")
 
 
-def law_panels(
-    curves: Mapping[str, pd.DataFrame], labels: Mapping[str, str], log: Sequence[str] = ()
-) -> Figure:
+_LABELS = {"filters": "filters V", "visible": "visible cells n", "patch_norm": "patch norm ‖m‖₂"}
+
+
+def law_panels(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Exact mean, bounds and Monte Carlo, one panel for each thing that varies.
 
     Parameters
     ----------
-    curves : name of the varying column → rows of `camwall.audit.closed_forms.montecarlo_rows`;
-        ``bound`` is NaN where it is not stated.
-    labels : the same names → axis label.
-    log : the names whose panel has logarithmic axes.
+    curves : ``filters`` (on logarithmic axes), ``visible`` or ``patch_norm``, the varying column
+        → rows of `camwall.audit.closed_forms.montecarlo_rows`; ``bound`` is NaN where not stated.
     """
     use_style()
     size = max(6.5, 2.9 * len(curves)), 3.3
@@ -117,12 +116,12 @@ def law_panels(
             linewidth=1,
             label="Monte Carlo, ± 4 standard errors",
         )
-        if name in log:
+        if name == "filters":
             ax.set_xscale("log")
             ax.set_yscale("log", nonpositive="mask")
             top = float(table["mean_exact"].max())
             _no_bound(ax, float(x.min()) * 0.8, 0.75 * top, "bound ≤ 0")
-        ax.set(xlabel=labels[name])
+        ax.set_xlabel(_LABELS[name])
     axes[0, 0].set_ylabel("E[GC] at a hidden position")
     handles, names = axes[0, 0].get_legend_handles_labels()
     columns = min(4, 2 * len(curves))

@@ -120,6 +120,6 @@ def filter_law(
     units = F.normalize(torch.from_numpy(normal), dim=1)
     # One channel a filter: [Q, 1, h, w].
     maps = torch.relu(units @ setting.patches(image.double())).view(-1, 1, *setting.map_shape)
-    cells = F.max_pool2d(maps, setting.pool)[:, :, : setting.visible_rows].flatten(2)
-    q = gaussian_std(spread(maps, cells, 1.0), maps)[:, *place] ** 2
+    spreads = spread(maps, setting.visible_cells(maps), 1.0)
+    q = gaussian_std(spreads, maps)[:, *place] ** 2
     return FilterLaw(filters, q.numpy(), setting.kernel**2, tau)

@@ -95,6 +95,11 @@ class Setting:
             raise CamwallError("the image holds NaN or infinite pixels: clean it first")
         return F.unfold(image[None, None], self.kernel)[0]
 
+    def visible_cells(self, maps: Tensor) -> Tensor:
+        """The pooled cells P that the head reads: maps [..., V, h, w] -> [..., V, n]."""
+        pooled = F.max_pool2d(maps.flatten(0, -3), self.pool)
+        return pooled[:, : self.visible_rows].reshape(*maps.shape[:-2], self.visible)
+
     def patch_norms(self, image: Tensor) -> Tensor:
         """‖m‖₂ at every position, float64 [h, w]: the image's own local energy."""
         return self.patches(image.double()).norm(dim=0).reshape(self.map_shape)

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from camwall.errors import CamwallError
@@ -113,10 +112,9 @@ _WEIGHTS: dict[str, Callable[[Tensor, Tensor, float, Normal], Tensor]] = {
 def predicted_maps(
     method: str,
     maps: Tensor,
-    *,
-    visible_rows: int,
+    cells: Tensor,
     tau: float,
-    pool: int = 2,
+    *,
     draws: int = 400,
     seed: int = 0,
 ) -> Tensor:
@@ -128,8 +126,7 @@ def predicted_maps(
     Parameters
     ----------
     method : one of the paper's, but for EigenCAM and HiResCAM.
-    maps : [V, h, w].
-    visible_rows : rows of pooled cells that the heads read.
+    maps, cells : [V, h, w] and [V, n].
     tau : standard deviation of the heads' weights.
 
     Returns
@@ -146,8 +143,7 @@ def predicted_maps(
             f"no law of weights is known for {method!r}; known: {', '.join(_WEIGHTS)}"
         )
     check_count("draws", draws)
-    maps = maps.double()
-    cells = F.max_pool2d(maps[None], pool)[0, :, :visible_rows].flatten(1)
+    maps, cells = maps.double(), cells.double()
     generator = torch.Generator().manual_seed(seed)
 
     def normal(like: Tensor) -> Tensor:

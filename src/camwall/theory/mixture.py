@@ -82,15 +82,12 @@ class HalfNormalMixture:
         return np.array([self._upper_quantile(1 - p) for p in levels.flat]).reshape(levels.shape)
 
     def _upper_quantile(self, tail: float) -> float:
-        if tail >= self.positive:
+        if tail >= min(self.positive, float(self.sf(0))):  # they differ by rounding
             return 0.0
         # P(X > x) <= weight·Φ(-x/largest): at that scale's own quantile the tail is met already.
         high = -special.ndtri(tail / 2) * float(self.scales.max())
-        low = high
-        while self.sf(low) < tail:
-            low /= 16
-        log_gap = lambda y: float(self.sf(np.exp(y))) - tail  # noqa: E731
-        return float(np.exp(brentq(log_gap, np.log(low), np.log(high), xtol=1e-13, rtol=1e-13)))
+        gap = lambda x: float(self.sf(x)) - tail  # noqa: E731
+        return float(brentq(gap, 0, high, xtol=1e-300, rtol=1e-13, maxiter=2000))
 
     def sample(self, count: int, generator: np.random.Generator) -> Array:
         """``count`` independent draws of X."""

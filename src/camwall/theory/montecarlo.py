@@ -38,7 +38,6 @@ class Networks(NamedTuple):
     filters : [N, V, k, k].
     layers : the head's matrices, first [N, N₁ or 1, V·h'w'] (hidden cells 0), last [N, 1, ·].
     maps : B, [N, V, h, w].
-    pooled : P, [N, V, h', w'].
     gradients : ∂f/∂B, [N, V, h, w].
     scores : f, [N].
     """
@@ -46,7 +45,6 @@ class Networks(NamedTuple):
     filters: Tensor
     layers: tuple[Tensor, ...]
     maps: Tensor
-    pooled: Tensor
     gradients: Tensor
     scores: Tensor
 
@@ -152,14 +150,12 @@ def draw_networks(
         layers = [_draw((n, b, a), tau, generator, weights) for a, b in pairwise(sizes)]
         layers[0].view(n, -1, filters, rows, columns)[..., setting.visible_rows :, :] = 0
         with torch.enable_grad():
-            pooled = F.max_pool2d(maps.requires_grad_(), setting.pool)
-            x = pooled.reshape(n, -1, 1)
+            x = F.max_pool2d(maps.requires_grad_(), setting.pool).reshape(n, -1, 1)
             for layer in layers[:-1]:
                 x = activation(layer @ x)
             scores = (layers[-1] @ x).flatten()
             (gradients,) = torch.autograd.grad(scores.sum(), maps)  # each score has maps of its own
-        drawn = maps.detach(), pooled.detach(), gradients, scores.detach()
-        yield Networks(bank, tuple(layers), *drawn)
+        yield Networks(bank, tuple(layers), maps.detach(), gradients, scores.detach())
 
 
 def simulate_gradcam(
