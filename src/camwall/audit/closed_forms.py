@@ -13,7 +13,7 @@ from camwall import theory
 from camwall.methods import cams
 from camwall.theory import GradCAMLaw, Setting
 
-Row = dict[str, float | int | str]
+Row = dict[str, Any]
 
 
 def montecarlo_rows(
@@ -45,10 +45,10 @@ def montecarlo_rows(
         request: dict[str, Any] = {"filters": count, "tau": tau, "networks": networks, "seed": seed}
         draws = theory.simulate_gradcam(setting, image, places=places, walls=walls, **request)
         for (a, wall), (b, place) in product(enumerate(walls), enumerate(places)):
+            x, norm = draws[a, b].double(), float(norms[place])
             visible = replace(setting, visible_rows=wall).visible
-            size: dict[str, Any] = {"filters": count, "positions": setting.positions, "tau": tau}
-            size["patch_norm"] = float(norms[place])
-            law, x = GradCAMLaw(visible=visible, **size), draws[a, b].double()
+            size: dict[str, Any] = {"positions": setting.positions, "patch_norm": norm, "tau": tau}
+            law = GradCAMLaw(filters=count, visible=visible, **size)
             row: Row = {
                 "filters": count,
                 "seed": seed,
@@ -56,21 +56,21 @@ def montecarlo_rows(
                 "visible": visible,
                 "row": place[0],
                 "column": place[1],
-                "patch_norm": size["patch_norm"],
+                "patch_norm": norm,
                 "networks": networks,
-                "bound": float(theory.gradcam_bound(cells=2 * visible, **size)),
-                "lower": float(law.mean_bounds[0]),
+                "bound": law.bound,
+                "lower": law.mean_bounds[0],
             }
             for name, values in {"mean": x, "second_moment": x**2, "positive": x > 0}.items():
-                exact, estimate = float(getattr(law, name)), theory.Estimate.of(values)
+                exact, estimate = getattr(law, name), theory.Estimate.of(values)
                 row |= {
                     f"{name}_exact": exact,
                     name: estimate.value,
                     f"{name}_se": estimate.standard_error,
                     f"{name}_z": estimate.errors_from(exact),
                 }
-            held = theory.coverage(x, float(law.mean), batches)
-            yield row | dict(zip(("holding", "intervals"), held, strict=True))
+            holding = theory.coverage(x, float(law.mean), batches)
+            yield row | {"holding": holding, "intervals": batches}
 
 
 #: Poolings of maps [N, V, h, w]: ties go to the first position but where they are shared.
@@ -86,7 +86,7 @@ POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def pooling_rows(maps: Tensor, visible_rows: int, *, seed: int = 0) -> Iterator[Row]:
+def pooling_rows(maps: Tensor, visible_rows: int) -> Iterator[Row]:
     """What each of `POOLINGS` hands on of random weights on the first rows of its cells.
 
     Yields
@@ -95,7 +95,7 @@ def pooling_rows(maps: Tensor, visible_rows: int, *, seed: int = 0) -> Iterator[
         ``pooling``, and ``difference``, the largest over networks and channels between the sum of
         the gradient at the maps, by autograd, and the sum of the weights.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for name, pooling in POOLINGS.items():
         leaf = maps.detach().clone().requires_grad_()
         cells = pooling(leaf)[:, :, :visible_rows]
@@ -115,7 +115,6 @@ def head_rows(
     filters: int,
     tau: float,
     networks: int,
-    seed: int = 0,
 ) -> Iterator[Row]:
     """GradCAM's mean under heads with one hidden layer, over the exact mean of the ReLU head.
 
@@ -126,19 +125,16 @@ def head_rows(
     Yields
     ------
     dict
-        ``head, width, ratio, se``; whole networks are drawn, gradient and all.
+        ``head, width, ratio, se``, from whole networks, gradient and all.
     """
     norm = float(setting.patch_norms(image)[place])
     for (name, change), width in product(heads.items(), widths):
         shape: dict[str, Any] = {"filters": filters, "tau": tau, "head_widths": (width,)}
-        chunks = theory.draw_networks(
-            setting, image, networks=networks, seed=seed, **shape, **change
-        )
-        values = [cams.gradcam(c.maps, c.gradients)[:, *place].clamp_min(0) for c in chunks]
-        found = theory.Estimate.of(torch.cat(values))
+        drawn = shape | dict(change) | {"networks": networks, "seed": 0}
+        chunks = theory.draw_networks(setting, image, **drawn)
+        values = [cams.gradcam(c.maps, c.gradients)[:, *place].relu() for c in chunks]
         law = GradCAMLaw(
             visible=setting.visible, positions=setting.positions, patch_norm=norm, **shape
         )
-        exact = float(law.mean)
-        ratio, error = found.value / exact, found.standard_error / exact
-        yield {"head": name, "width": width, "ratio": ratio, "se": error}
+        ratio = theory.Estimate.of(torch.cat(values).double() / float(law.mean))
+        yield {"head": name, "width": width, "ratio": ratio.value, "se": ratio.standard_error}

@@ -40,8 +40,8 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
         "empty maps": table["empty"],
         "verdict": table["verdict"],
     }
-    frame = pd.DataFrame(columns).rename_axis("method").reset_index()
-    return frame.set_index(["mechanism", "method"]).sort_index()
+    frame = pd.DataFrame(columns).rename_axis("method").set_index("mechanism", append=True)
+    return frame.swaplevel().sort_index()
 
 
 def prediction_rows(

@@ -81,6 +81,11 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     return figure
 
 
+def _dots(ax: Axes, x: pd.Series, y: pd.Series, error: pd.Series, **style: Any) -> None:
+    """Estimates with bars of four standard errors."""
+    ax.errorbar(x, y, yerr=4 * error, markersize=4, linewidth=0.8, alpha=0.85, **style)
+
+
 def _no_bound(ax: Axes, left: float, height: float, text: str) -> None:
     """Shade the numbers of filters for which the paper's bound says nothing."""
     ax.axvspan(left, 20, color=_BOUND, alpha=0.08, linewidth=0)
@@ -106,16 +111,8 @@ def law_panels(curves: Mapping[str, pd.DataFrame]) -> Figure:
         ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
         ax.plot(x, table["lower"], color=_SHARP, linestyle=":", label="elementary bound")
         ax.plot(x, table["bound"], "d--", color=_BOUND, markersize=4, label="paper's bound")
-        ax.errorbar(
-            x,
-            table["mean"],
-            yerr=4 * table["mean_se"],
-            fmt="o",
-            color="black",
-            markersize=3,
-            linewidth=1,
-            label="Monte Carlo, ± 4 standard errors",
-        )
+        label = "Monte Carlo, ± 4 standard errors"
+        _dots(ax, x, table["mean"], table["mean_se"], fmt="o", color="black", label=label)
         if name == "filters":
             ax.set_xscale("log")
             ax.set_yscale("log", nonpositive="mask")
@@ -176,23 +173,13 @@ def distributions(
 
 
 def _estimates(ax: Axes, table: pd.DataFrame, kind: str, x: str, y: str, line: str = "") -> None:
-    """Estimates with four standard errors ``se``, a marker for each kind, the legend beside."""
+    """Estimates with standard errors ``se``, a marker for each kind, the legend beside."""
     kinds = list(table[kind].unique())
     for name, colour, marker in zip(
         kinds, sns.color_palette("colorblind", len(kinds)), "osD^vPX*<>", strict=False
     ):
         part = table[table[kind] == name]
-        ax.errorbar(
-            part[x],
-            part[y],
-            yerr=4 * part["se"],
-            fmt=marker + line,
-            color=colour,
-            markersize=5,
-            linewidth=0.8,
-            alpha=0.85,
-            label=name,
-        )
+        _dots(ax, part[x], part[y], part["se"], fmt=marker + line, color=colour, label=name)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 

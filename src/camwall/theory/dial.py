@@ -44,7 +44,7 @@ def dial_energy(setting: Setting, image: Tensor, radius: int) -> Tensor:
     """
     seen = torch.zeros(1, *setting.map_shape, dtype=torch.double)
     seen[:, : setting.visible_map_rows, : setting.pooled_shape[1] * setting.pool] = 1
-    ones, side = torch.ones_like(seen), 2 * radius + 1
-    area = side**2 * F.avg_pool2d(ones, side, 1, radius)
+    side = 2 * radius + 1
+    area = side**2 * F.avg_pool2d(torch.ones_like(seen), side, 1, radius)
     share = _window_mean(seen, radius) / setting.pool**2  # n_w/A
     return setting.patch_norms(image) ** 2 * (share / area)[0]

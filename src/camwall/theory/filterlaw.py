@@ -97,7 +97,6 @@ def filter_law(
     filters: int,
     tau: float,
     directions: int = 2**14,
-    seed: int = 0,
 ) -> FilterLaw:
     """The law at position ``place`` of the map, for an image [H, W].
 
@@ -115,7 +114,7 @@ def filter_law(
     """
     if directions & (directions - 1) or directions < 2:
         raise CamwallError(f"the number of directions must be a power of 2, not {directions}")
-    sobol = stats.qmc.Sobol(setting.kernel**2, rng=np.random.default_rng(seed))
+    sobol = stats.qmc.Sobol(setting.kernel**2, rng=np.random.default_rng(0))
     normal = stats.norm.ppf(np.clip(sobol.random(directions), 1e-12, 1 - 1e-12))
     units = F.normalize(torch.from_numpy(normal), dim=1)
     # One channel a filter: [Q, 1, h, w].

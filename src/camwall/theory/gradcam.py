@@ -1,12 +1,9 @@
 """GradCAM at initialisation: the exact law at one position, and the paper's bound on its mean.
 
-Each pooled cell passes its whole gradient to its window, so the weight α_v = (1/hw) Σ_c W[v, c]
-over the visible cells c is N(0, nτ²/(hw)²) and independent of the filters. Max pooling passes it to
-one position, average pooling to all. In a dead window (B = 0 throughout) max pooling has no
-gradient but by convention; PyTorch's gives it to the first position, and the sum is the same for
-every convention that passes on the whole.
-Given the filters, Σ_v α_v B_v[i, j] is therefore a centred Gaussian, and its standard deviation is
-s·‖ReLU(g)‖₂ with g ~ N(0, I_V) (module :mod:`camwall.theory.chi`):
+Each pooled cell passes its whole gradient to its window, a dead one (B = 0 throughout) too; so the
+weight α_v = (1/hw) Σ_c W[v, c] over the visible cells c is N(0, nτ²/(hw)²) and independent of the
+filters, for max and average pooling alike. Given the filters, Σ_v α_v B_v[i, j] is therefore a
+centred Gaussian of standard deviation s·‖ReLU(g)‖₂, g ~ N(0, I_V) (:mod:`camwall.theory.chi`):
 
     GC[i, j] = ReLU(s·χ_K·Z),   s = τ²√n‖m‖₂/(hw),   K ~ Binomial(V, 1/2),   Z ~ N(0, 1).
 
@@ -30,11 +27,6 @@ from camwall.theory.mixture import HalfNormalMixture
 
 Numbers = float | npt.NDArray[np.float64]
 _chi_mean = np.vectorize(relu_norm_mean, otypes=[float])
-
-
-def _plain(value: npt.ArrayLike) -> Numbers:
-    array = np.asarray(value, dtype=float)
-    return float(array) if array.ndim == 0 else array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,13 +68,13 @@ class GradCAMLaw:
         """s = τ^{2+L} √n ‖m‖₂ / (hw), L the number of hidden layers of the head."""
         tau, norm = (np.asarray(value, dtype=float) for value in (self.tau, self.patch_norm))
         root = np.sqrt(self.visible) / np.asarray(self.positions)
-        return _plain(tau ** (2 + len(self.head_widths)) * norm * root)
+        return tau ** (2 + len(self.head_widths)) * norm * root
 
     @property
     def mean(self) -> Numbers:
         """E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], right to about 1e-12 for V up to 100,000."""
         norms = _chi_mean(self.filters) * np.prod(_chi_mean(self.head_widths))
-        return _plain(self.scale * norms / np.sqrt(2 * np.pi))
+        return self.scale * norms / np.sqrt(2 * np.pi)
 
     @property
     def second_moment(self) -> Numbers:
@@ -92,18 +84,18 @@ class GradCAMLaw:
         (biases may be added to the hidden layers): no Gaussian law is used.
         """
         halves = np.divide(self.filters, 2) * np.prod(np.divide(self.head_widths, 2))
-        return _plain(np.square(self.scale) / 2 * halves)
+        return np.square(self.scale) / 2 * halves
 
     @property
     def positive(self) -> Numbers:
         """P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l), or 0 where GC is 0: at a black patch."""
         lit = (1 - np.power(0.5, self.filters)) * np.prod(1 - np.power(0.5, self.head_widths))
-        return _plain(np.sign(self.scale) * lit / 2)
+        return np.sign(self.scale) * lit / 2
 
     @property
     def wide_mean(self) -> Numbers:
         """E[GC] with √(V/2) for E[χ_K]: the wide limit, where GC/(s√(V/2)) tends to ReLU(Z)."""
-        return _plain(self.mean * np.sqrt(np.divide(self.filters, 2)) / _chi_mean(self.filters))
+        return self.mean * np.sqrt(np.divide(self.filters, 2)) / _chi_mean(self.filters)
 
     @property
     def mean_bounds(self) -> tuple[Numbers, Numbers]:
@@ -112,7 +104,13 @@ class GradCAMLaw:
         With X = ‖ReLU(g)‖², E[X] = V/2 and E[X²] = V²/4 + 5V/4. Above: Jensen, E[√X] <= √E[X].
         Below: Hölder, E[X] <= E[√X]^{2/3} E[X²]^{1/3}. Both ends have the right limit.
         """
-        return _plain(self.wide_mean / np.sqrt(1 + np.divide(5, self.filters))), self.wide_mean
+        return self.wide_mean / np.sqrt(1 + np.divide(5, self.filters)), self.wide_mean
+
+    @property
+    def bound(self) -> Numbers:
+        """The paper's lower bound on E[GC], `gradcam_bound`, with 2n for h'w': for any wall."""
+        factor = np.subtract(self.filters, 20) / np.sqrt(self.filters)
+        return factor * self.scale / np.sqrt(8 * np.pi)
 
     def distribution(self) -> HalfNormalMixture:
         """All of it, for numbers: cdf, density above 0, atom at 0, quantiles, draws.
@@ -165,10 +163,10 @@ def gradcam_bound(
     ``cells = 2·n``; bound and exact mean scale with √n alike. Negative, hence empty, below V = 20.
     Arguments and errors are those of `GradCAMLaw`.
     """
-    law = GradCAMLaw(
-        filters=filters, visible=cells, positions=positions, patch_norm=patch_norm, tau=tau
-    )
-    return _plain(np.subtract(filters, 20) / np.sqrt(filters) * law.scale / np.sqrt(16 * np.pi))
+    visible = np.divide(cells, 2)
+    return GradCAMLaw(
+        filters=filters, visible=visible, positions=positions, patch_norm=patch_norm, tau=tau
+    ).bound
 
 
 def gradcam_mean_expansion(filters: int) -> float:
@@ -176,7 +174,6 @@ def gradcam_mean_expansion(filters: int) -> float:
 
     From the cumulants 1/2, 5/4, 11/2 of ReLU(g)² put into the expansion of E[√X] about E[X].
     """
-    filters = check_count("filters", filters)
     return 1 - 5 / (8 * filters) - 23 / (128 * filters**2)
 
 

@@ -72,12 +72,11 @@ def cauchy_positive(location: Tensor, scale: Tensor) -> Tensor:
 def gradcampp_positive(filters: int, visible: int) -> float:
     """P(GradCAM++ > 0) = 1 - (½ + 2^{-n-1})^V at a patch that is not black, V random filters.
 
-    The weight of channel v is a sum over positions of ReLU(∂f/∂B_v) times a factor that is positive
-    where the gradient is, for maps that are never negative (Chattopadhay et al., 2018). The head
-    is linear, with independent symmetric weights; the pooling's windows are disjoint and pass the
-    whole gradient on, dead ones too. Then n weights lie at n positions, and the channel's weight is
-    positive unless all are negative. The map is positive unless each channel has weight 0 or
-    B_v = 0 here.
+    For a linear head with independent symmetric weights, on n cells of a pooling whose windows are
+    disjoint and pass the whole gradient on, dead ones too. A channel's weight, a sum over positions
+    of ReLU(∂f/∂B_v) times what is positive there for maps that are never negative (Chattopadhay et
+    al., 2018), is 0 only if all its n weights are negative; the map is 0 only if each channel has
+    weight 0 or B_v = 0 here.
     """
     half = (1 + 0.5 ** check_count("visible", visible)) / 2
     return 1 - half ** check_count("filters", filters)
@@ -110,13 +109,7 @@ _WEIGHTS: dict[str, Callable[[Tensor, Tensor, float, Normal], Tensor]] = {
 
 
 def predicted_maps(
-    method: str,
-    maps: Tensor,
-    cells: Tensor,
-    tau: float,
-    *,
-    draws: int = 400,
-    seed: int = 0,
+    method: str, maps: Tensor, cells: Tensor, tau: float, *, draws: int = 400, seed: int = 0
 ) -> Tensor:
     """Draws of a method's saliency map from the law of its weights: no head, score or gradient.
 

@@ -1,11 +1,10 @@
 """Monte Carlo over random simple CNNs, thousands at once.
 
-Two samplers. :func:`draw_networks` draws whole networks, parameter by parameter, and carries out
-everything: convolution, ReLU, pooling, head, and the gradient at the maps. It serves every method.
-:func:`simulate_gradcam` draws what GradCAM at the asked positions depends on and nothing else: the
-filters' responses to those patches, and the sums of the head's weights, since pooling hands each
-cell's gradient to exactly one position. Both are Gaussian vectors, a few numbers a channel where a
-network has dozens.
+Two samplers. :func:`draw_networks` draws whole networks, parameter by parameter, and serves every
+method. :func:`simulate_gradcam` draws what GradCAM at the asked positions depends on and nothing
+else: the filters' responses to those patches, and the sums of the head's weights, since pooling
+hands each cell's gradient to exactly one position. Both are Gaussian vectors, a few numbers a
+channel where a network has dozens.
 
 Both work in chunks of bounded memory; the chunks depend on the sizes alone, so a seed fixes every
 draw. Draws are float32, sums are kept in float64.
@@ -76,8 +75,8 @@ class Estimate:
         return (self.value - exact) / self.standard_error if self.standard_error else math.inf
 
 
-def coverage(values: Tensor, exact: float, batches: int = 100) -> tuple[int, int]:
-    """How many of ``batches`` disjoint 95 % intervals for the mean hold ``exact``, and of how many.
+def coverage(values: Tensor, exact: float, batches: int = 100) -> int:
+    """How many of ``batches`` disjoint 95 % intervals for the mean hold ``exact``.
 
     Draws [N] are cut into equal batches; each has its own Student interval.
     """
@@ -86,7 +85,7 @@ def coverage(values: Tensor, exact: float, batches: int = 100) -> tuple[int, int
         raise CamwallError(f"{len(values)} draws are too few for {batches} batches of at least 2")
     x = values[: size * batches].double().reshape(batches, size)
     half = stats.t.ppf(0.975, size - 1) * x.std(dim=1) / size**0.5
-    return int(((x.mean(dim=1) - exact).abs() <= half).sum()), batches
+    return int(((x.mean(dim=1) - exact).abs() <= half).sum())
 
 
 def _chunks(networks: int, floats_per_network: int) -> Iterator[int]:
