@@ -1,13 +1,10 @@
 """Where things are kept and how large a run is: the two settings that come from the environment."""
 
 import os
-import warnings
 from pathlib import Path
+from types import ModuleType
 
-with warnings.catch_warnings():
-    # pooch imports tqdm.auto, which prints into every notebook that ipywidgets is missing.
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    import pooch
+from camwall.errors import extra
 
 
 def quick() -> bool:
@@ -17,4 +14,11 @@ def quick() -> bool:
 
 def cache_dir() -> Path:
     """The folder for downloads: ``CAMWALL_CACHE``, else the user's cache folder."""
-    return Path(os.environ.get("CAMWALL_CACHE") or pooch.os_cache("camwall")).expanduser()
+    return Path(os.environ.get("CAMWALL_CACHE") or pooch().os_cache("camwall")).expanduser()
+
+
+def pooch() -> ModuleType:
+    """The package that downloads files, checks them and knows where they are kept."""
+    with extra("data"):
+        import pooch
+    return pooch

@@ -40,6 +40,7 @@ for call, extra in {
     "camwall.train.fit": "train",
     "camwall.theory": "theory",
     "report.plot()": "plots",
+    "__import__('camwall.config').config.cache_dir()": "data",
 }.items():
     try:
         eval(call)

@@ -25,9 +25,8 @@ def images(tmp_path):
     return tmp_path / "images"
 
 
-def test_only_what_was_given_reaches_the_builder(images, tmp_path, monkeypatch):
+def test_only_what_was_given_reaches_the_builder(images, tmp_path):
     """None leaves the builder's default; the source goes by the builder's own name."""
-    monkeypatch.delenv("CAMWALL_QUICK", raising=False)
     made = commands.make("gen", tmp_path / "a", images, progress=False)
     direct = stacks.gen(tmp_path / "b", images, progress=False)
     assert made.info["parameters"] == direct.info["parameters"]
@@ -43,12 +42,11 @@ def test_only_what_was_given_reaches_the_builder(images, tmp_path, monkeypatch):
     assert commands.make("mix", tmp_path / "d", tmp_path / "in", 3, **given).wall == wall
 
 
-def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
+def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path):
     """So that it never stands in the way of the full one."""
-    monkeypatch.setenv("CAMWALL_QUICK", "1")
     shutil.copytree(images, tmp_path / "in" / "n02119022")
     made = commands.make(
-        "mix", tmp_path / "m", tmp_path / "in", n=50, hidden="same", progress=False
+        "mix", tmp_path / "m", tmp_path / "in", 50, hidden="same", quick=True, progress=False
     )
     assert len(made) == 6
     assert made.folder == tmp_path / "m-quick"
@@ -56,12 +54,12 @@ def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path, monke
 
 def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
     """A few quick prompts must not claim the folder of the full run."""
-    monkeypatch.setenv("CAMWALL_QUICK", "1")
     module = sys.modules["camwall.commands.stacks"]
     monkeypatch.setattr(
         module, "generate", lambda folder, *_, **__: shutil.copytree(images, folder)
     )
-    made = commands.make("gen", tmp_path / "g", tmp_path / "made", pipeline="x", progress=False)
+    given = {"pipeline": "x", "quick": True, "progress": False}
+    made = commands.make("gen", tmp_path / "g", tmp_path / "made", **given)
     assert (made.folder, len(made)) == (tmp_path / "g-quick", 8)
     assert (tmp_path / "made-quick").is_dir()
     assert not (tmp_path / "made").exists()

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from camwall import config, runs
+from camwall import runs
 from camwall.errors import CamwallError
 from camwall.stacks import Stacks, gen, generate, mix, prompts
 from camwall.stacks import open as open_
@@ -35,6 +35,7 @@ def make(
     wall: int | Tensor | Wall | Mapping[str, Any] | None = None,
     beside: bool | None = None,
     pipeline: str | None = None,
+    quick: bool = False,
     progress: bool = True,
     command: str | None = None,
 ) -> Stacks:
@@ -45,8 +46,7 @@ def make(
     builder
         ``"open"``, ``"mix"`` or ``"gen"``: see the function of that name.
     folder
-        Where to write; in quick mode (``CAMWALL_QUICK``) beside it, with ``-quick`` at the end, and
-        six stacks at most.
+        Where to write.
     source
         For open the folder of stamps, for mix the ImageNet-style folder, for gen the folder of
         generated images.
@@ -54,7 +54,10 @@ def make(
         As the builder takes them; a wall also as ``Wall.as_json`` writes it, for ``papermill -y``.
     pipeline
         For gen: first generate images in ``source`` with this pipeline of diffusers, from
-        :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``; in quick mode beside it.
+        :func:`camwall.stacks.prompts` with ``n``, ``seed`` and ``hidden``.
+    quick
+        At most six stacks, beside ``folder`` and ``source``, with ``-quick`` at the end, where they
+        are in nobody's way.
     progress
         Show bars on stderr.
     command
@@ -84,22 +87,18 @@ def make(
     takes = takes | _DRAWN if "pipeline" in given else takes
     for name in given.keys() - takes:
         raise CamwallError(f"the builder {builder} takes no {name}: leave it out.")
-    if config.quick() and "n" in takes:
+    folder, aside = Path(folder), "-quick" if quick else ""
+    if quick and "n" in takes:
         given["n"] = min(given.get("n", _QUICK), _QUICK)
     if pipeline is not None and source is not None:
         del given["pipeline"]
-        source = _aside(source)
+        source = Path(source).with_name(Path(source).name + aside)
         generate(source, prompts(**given), pipeline, seed or 0, progress=progress)
         given = {}
-    made = function(_aside(folder), **{name_of_source: source}, **given, progress=progress)
+    folder = folder.with_name(folder.name + aside)
+    made = function(folder, **{name_of_source: source}, **given, progress=progress)
     if command is None or command == made.info["command"]:
         return made
     info = {**made.info, "command": command}
     runs.write_json(made.folder / "manifest.json", info)
     return dataclasses.replace(made, info=info)
-
-
-def _aside(folder: str | Path) -> Path:
-    """In quick mode another folder, where it is in nobody's way."""
-    folder = Path(folder)
-    return folder.with_name(f"{folder.name}-quick") if config.quick() else folder

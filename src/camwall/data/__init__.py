@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from camwall.data.sources import SOURCES, obtain, table
-from camwall.errors import CamwallError, DataUnavailable
+from camwall.errors import CamwallError, DataUnavailable, extra
 
 if TYPE_CHECKING:
     import torch
@@ -117,12 +117,8 @@ def digits() -> tuple["torch.Tensor", "torch.Tensor"]:
     """
     import torch
 
-    try:
+    with extra("train"):
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise CamwallError(
-            "the digits come with scikit-learn: pip install 'camwall[train]'"
-        ) from None
 
     levels, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(levels * 255 // 16).to(torch.uint8).view(-1, 8, 8)

@@ -11,9 +11,8 @@ import pandas as pd
 from filelock import FileLock
 
 from camwall import config
-from camwall.config import pooch  # imported there without its noise
 from camwall.data import debian
-from camwall.errors import DataUnavailable
+from camwall.errors import CamwallError, DataUnavailable
 from camwall.runs import scratch_beside
 
 _STAMPS_URL = (
@@ -44,6 +43,7 @@ def _stamp_checksums() -> dict[str, str]:
 
 
 def _download_stamps(folder: Path) -> Path:
+    pooch = config.pooch()
     pooch.retrieve(
         _STAMPS_URL,
         known_hash=f"sha256:{_STAMPS_SHA256}",
@@ -129,7 +129,7 @@ def _fetch(source: Source, scratch: Path) -> Path:
         folder.mkdir()
         try:
             return _collect(place(folder), scratch / f"from-{number}", source.checksums())
-        except DataUnavailable as error:
+        except CamwallError as error:
             reasons.append(str(error))
         except (OSError, RuntimeError, ValueError) as error:  # of many lines, from a library
             reasons.append(f"{type(error).__name__} in the download")
