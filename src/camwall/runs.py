@@ -1,9 +1,8 @@
 """What recorded runs share: checked parameters, a manifest, files written whole or not at all.
 
-papermill puts the values given with ``-p`` into a cell of their own after the notebook's parameters
-cell, and only warns about a name that the notebook does not have: a misspelt parameter would run
-the default for hours. So each notebook under ``notebooks/`` has its parameters cell (plain
-literals) as its first code cell, and starts the next one with ``check_parameters(globals())``.
+papermill only warns about a name that a notebook does not have: a misspelt parameter would run the
+default for hours. So each notebook under ``notebooks/`` has its parameters cell (plain literals) as
+its first code cell, and starts the next one with ``check_parameters(globals())``.
 """
 
 import ast
@@ -59,20 +58,14 @@ def check_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     namespace
-        The notebook's ``globals()``. IPython keeps the source of each executed cell in its ``In``:
-        the first code cell declares the parameters, a cell of papermill's sets some of them.
-
-    Returns
-    -------
-    dict
-        Each declared name with the value it has now, in the order of declaration.
+        The notebook's ``globals()``, with the source of each executed cell in IPython's ``In``:
+        the first declares the parameters, one of papermill's sets some of them.
 
     Raises
     ------
     CamwallError
-        If the caller set a name that is not declared (the nearest one is named), or a value has
-        another type than its default: an int stands for a float; None, as default or as value,
-        goes with any type.
+        A name that is not declared (the nearest one is named), or a value of another type than its
+        default: an int stands for a float; None, as default or as value, goes with any type.
     """
     cells = [str(source) for source in namespace.get("In", ())][1:]
     try:
@@ -135,38 +128,29 @@ def git_commit() -> str | None:
     """The commit of the source tree this package runs from (``+dirty`` if edited), None if none."""
     if not (_ROOT / ".git").exists():
         return None
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=40", "--exclude=*"]
     try:
-        commit = _git(_ROOT, "rev-parse", "HEAD")
-        return commit + ("+dirty" if _git(_ROOT, "status", "--porcelain", "-uno") else "")
+        done = subprocess.run([*command, "--dirty=+dirty"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return done.stdout.decode().strip()
 
 
 def manifest(
     parameters: Mapping[str, Any], seed: int | None = None, command: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Say how a result came to be: what lies beside every table in ``results/``.
+    """Say how a result came to be: what lies beside every table in ``results/``, JSON-ready.
 
     Parameters
     ----------
     parameters
-        The run's parameters.
+        The run's.
     seed
-        The seed, where the run draws random numbers.
+        Where the run draws random numbers.
     command
-        The command that repeats the run; by default that of this process.
+        What repeats the run; by default the command of this process.
     **more
         Further entries, such as checksums of the data or the device.
-
-    Returns
-    -------
-    dict
-        JSON-ready: command, parameters, seed, versions, platform, git commit, date (UTC).
     """
     return {
         "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -185,7 +169,7 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
 
     A reader sees the old file or the new one, never half of it; after an exception in ``write``
     the old one is untouched and no temporary file is left. What a kill leaves,
-    :func:`remove_unfinished` takes away.
+    `remove_unfinished` takes away.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +257,7 @@ def _differences(known: Any, wanted: Mapping[str, Any], name: str = "") -> Itera
 
 
 def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
-    """Refuse the folder of another run.
+    """Refuse the folder of another run, naming what differs, and both values where they are short.
 
     Parameters
     ----------
@@ -283,11 +267,6 @@ def refuse_other(folder: Path, known: Any, identity: Mapping[str, Any]) -> None:
         What the folder says of its run; what is not asked for in ``identity`` is let be.
     identity
         All that determines the results of this run, JSON-ready; may be nested.
-
-    Raises
-    ------
-    CamwallError
-        With each name that differs, and both values where they are short.
     """
     # As JSON, so that a tuple equals its list.
     known, wanted = (json.loads(json.dumps(one, default=_plain)) for one in (known, identity))
@@ -312,25 +291,17 @@ def claim(
 
     Parameters
     ----------
-    folder
-        Made if it is not there.
-    identity
-        All that determines the results of the run, JSON-ready; may be nested.
+    folder, identity
+        As `refuse_other` takes them; a folder that is not there is made.
     file
         Its name in the folder: it is written for a new run, compared for a known one.
     **more
         What is written beside the identity, and not compared.
 
-    Returns
-    -------
-    Path
-        The folder.
-
     Raises
     ------
     CamwallError
-        A folder of another run (see `refuse_other`) or with other files; one that cannot be read or
-        written.
+        A folder of another run or with other files; one that cannot be read or written.
     """
     folder = Path(folder)
     try:

@@ -35,23 +35,17 @@ def collect_runs(
         Each folder in it that holds ``model.pt`` is a run of `camwall train`.
     out : path
         Gets ``metrics.csv`` (each epoch of each run), ``leaks.csv`` (each run's table),
-        ``networks.csv`` (top-1 on the test images, and on the stacks for the visible image) and
-        ``manifest.json`` (the command and each run's manifest).
+        ``networks.csv`` (top-1 on the test images, and on the stacks for the visible image; what is
+        returned) and ``manifest.json`` (the command and each run's manifest).
     methods : tuple of str
     command : str, optional
         For the manifest; by default this process's.
 
-    Returns
-    -------
-    DataFrame
-        What is in ``networks.csv``.
-
     Raises
     ------
     CamwallError
-        No finished run, one that was cut off at its end, or runs of several studies.
-    BlindnessError
-        A masked network whose wall has a hole.
+        No finished run, one that was cut off at its end, or runs of several studies; a masked
+        network whose wall has a hole is a `BlindnessError`.
     """
     found = sorted(path.parent for path in Path(folder).glob("*/model.pt"))
     if not found:

@@ -98,16 +98,9 @@ def pack(samples: list[tuple[Tensor, bool, int] | CamwallError]) -> Packed | Cam
 class Schedule:
     """The keys of each micro-batch of one process, from step ``start`` of epoch ``epoch`` on.
 
-    Parameters
-    ----------
-    count : int
-        Images of the source.
-    batch, micro_batch : int
-        Images a step takes over all processes; images a process takes at once.
-    rank, world : int
-        This process's number, and how many there are.
-    seed : int or None
-        Of the order; None goes through the images in their order, the last batch may be smaller.
+    Of ``count`` images a step takes ``batch`` over all ``world`` processes, this one, number
+    ``rank``, ``micro_batch`` at once. ``seed`` is that of the order; None goes through the images
+    in their order, and the last batch may be smaller.
     """
 
     def __init__(
@@ -153,17 +146,8 @@ def evaluation_input(image: Tensor, preprocessing: Preprocessing) -> Tensor:
 class Batches:
     """Network inputs and labels on the device, one micro-batch at a time.
 
-    Parameters
-    ----------
-    source : ImageSource
-    preprocessing : Preprocessing
-        Its crop is the size of the inputs; evaluation resizes and crops as it says.
-    schedule : Schedule
-    recipe : Recipe or None
-        How training images are cropped and flipped; None evaluates.
-    device : torch.device
-    workers : int
-        Processes that decode; 0 decodes in this one.
+    A recipe says how training images are cropped and flipped to the size of the inputs; None
+    evaluates, and ``preprocessing`` resizes and crops. ``workers`` processes decode; 0: this one.
     """
 
     def __init__(

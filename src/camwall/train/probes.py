@@ -51,18 +51,10 @@ def pair_stacks(
 
 
 def telling(model: WalledModel, images: Tensor, count: int = 4) -> tuple[Tensor, bool]:
-    """The images whose scores lie farthest from the median of all, and whether any differ.
+    """The ``count`` images [N, C, H, W] whose scores lie farthest from the median, and if any do.
 
     A network whose units are dead on most images has one and the same score there: the others
     are those that it looks at.
-
-    Parameters
-    ----------
-    model : WalledModel
-    images : tensor [N, C, H, W]
-        Network inputs.
-    count : int
-        How many to keep.
     """
     with evaluating(model), torch.no_grad():
         scores = model(images.to(next(model.parameters()))).cpu()
@@ -73,19 +65,10 @@ def telling(model: WalledModel, images: Tensor, count: int = 4) -> tuple[Tensor,
 def probe_images(
     model: WalledModel, source: ImageSource, count: int = 4, batch: int = 16
 ) -> Tensor:
-    """Images that a network looks at, for `camwall.certify`.
+    """Images that a network looks at, for `camwall.certify`: the `telling` ones of the source.
 
-    They are the `telling` ones of the first batch that has any: one batch for a network in order,
-    the whole source for one that is dead on all of it.
-
-    Parameters
-    ----------
-    model : WalledModel
-    source : ImageSource
-    count : int
-        How many images to return.
-    batch : int
-        Images to choose among at a time, from all over the source.
+    They are sought in batches from all over it until some differ: in one for a network in order,
+    in the whole source for one that is dead on all of it.
     """
     order = np.random.default_rng(0).permutation(len(source))
     chosen = torch.empty(0)

@@ -1,20 +1,42 @@
 """How a network is trained: one frozen dataclass, the paper's values as its defaults."""
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from camwall.errors import CamwallError
 
-#: What a field of each type takes: an int stands for a float.
-_KINDS: dict[object, tuple[type, ...]] = {
-    int: (int,),
-    float: (int, float),
-    bool: (bool,),
-    str: (str,),
-    int | None: (int, type(None)),
-    tuple[float, float]: (tuple, list),
-}
 PRECISIONS = ("auto", "no", "fp16", "bf16")
+
+
+def _int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _int(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _rising(value: Any) -> bool:
+    pair = isinstance(value, tuple | list) and len(value) == 2 and all(map(_number, value))
+    return pair and 0 < value[0] <= value[1]
+
+
+#: What fields must be, and whether a value is that.
+_RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("epochs batch lr_step", "an int of at least 1", lambda v: _int(v) and v >= 1),
+    ("seed", "an int from 0 to 2^63 - 1", lambda v: _int(v) and 0 <= v < 2**63),
+    ("micro_batch", "None or an int of at least 1", lambda v: v is None or (_int(v) and v >= 1)),
+    ("lr", "a number above 0", lambda v: _number(v) and v > 0),
+    ("momentum dropout", "a number in [0, 1)", lambda v: _number(v) and 0 <= v < 1),
+    ("lr_gamma", "a number in (0, 1]", lambda v: _number(v) and 0 < v <= 1),
+    ("weight_decay", "a number, not negative", lambda v: _number(v) and v >= 0),
+    ("crop_area", "two numbers that rise in (0, 1]", lambda v: _rising(v) and v[1] <= 1),
+    ("crop_aspect", "two numbers that rise from above 0", lambda v: _rising(v)),
+    ("flip visible_only channels_last compile", "True or False", lambda v: isinstance(v, bool)),
+    ("precision", f"one of {', '.join(PRECISIONS)}", lambda v: v in PRECISIONS),
+)
 
 
 @dataclass(frozen=True)
@@ -78,39 +100,7 @@ class Recipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, kind = getattr(self, field.name), _KINDS[field.type]
-            if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kind):
-                name = getattr(field.type, "__name__", field.type)
-                raise CamwallError(f"{field.name} must be of type {name}, not {value!r}")
-            numbers = value if isinstance(value, tuple | list) else (value,)
-            if field.type == tuple[float, float] and not (
-                len(numbers) == 2 and all(type(number) in (int, float) for number in numbers)
-            ):
-                raise CamwallError(f"{field.name} must be two numbers, not {value!r}")
-            if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-                raise CamwallError(f"{field.name} must be finite, not {value!r}")
-        low, high = self.crop_area
-        thin, wide = self.crop_aspect
-        rules = {
-            f"epochs must be at least 1, not {self.epochs}": self.epochs >= 1,
-            f"seed must be 0 to 2^63 - 1, not {self.seed}": 0 <= self.seed < 2**63,
-            f"batch must be at least 1, not {self.batch}": self.batch >= 1,
-            f"lr must be positive, not {self.lr}": self.lr > 0,
-            f"momentum must be in [0, 1), not {self.momentum}": 0 <= self.momentum < 1,
-            f"weight_decay cannot be negative, it is {self.weight_decay}": self.weight_decay >= 0,
-            f"lr_step must be at least 1, not {self.lr_step}": self.lr_step >= 1,
-            f"lr_gamma must be in (0, 1], not {self.lr_gamma}": 0 < self.lr_gamma <= 1,
-            f"dropout must be in [0, 1), not {self.dropout}": 0 <= self.dropout < 1,
-            f"crop_area must rise within (0, 1], not {self.crop_area}": 0 < low <= high <= 1,
-            f"crop_aspect must rise from above 0, not {self.crop_aspect}": 0 < thin <= wide,
-            f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}": (
-                self.precision in PRECISIONS
-            ),
-            f"micro_batch must be at least 1, not {self.micro_batch}": (
-                self.micro_batch is None or self.micro_batch >= 1
-            ),
-        }
-        for message, holds in rules.items():
-            if not holds:
-                raise CamwallError(message)
+        for names, what, holds in _RULES:
+            for name in names.split():
+                if not holds(getattr(self, name)):
+                    raise CamwallError(f"{name} must be {what}, not {getattr(self, name)!r}")
