@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from camwall.data import debian, sources
+from camwall.data import sources
 from camwall.errors import DataUnavailable
 
 pytestmark = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
@@ -60,7 +60,7 @@ def _offline(folder):
 def test_a_package_is_downloaded_with_a_state_of_its_own_and_unpacked(apt, tmp_path):
     """apt's lists are refreshed first; the tree is what dpkg would install."""
     (tmp_path / "scratch").mkdir()
-    tree = debian.unpack("toy", tmp_path / "scratch")
+    tree = sources.unpack("toy", tmp_path / "scratch")
     assert (tree / "usr/share/toy/a.bin").read_bytes() == b"alpha"
     assert apt.read_text().split() == ["update", "download"]
 
@@ -68,14 +68,14 @@ def test_a_package_is_downloaded_with_a_state_of_its_own_and_unpacked(apt, tmp_p
 def test_what_apt_says_of_an_unknown_package_becomes_our_reason(apt, tmp_path):
     """One line, from apt's own error."""
     with pytest.raises(DataUnavailable, match=r"^apt-get failed: Unable to locate package$"):
-        debian.unpack("other", tmp_path)
+        sources.unpack("other", tmp_path)
 
 
 def test_without_apt_there_is_a_plain_reason(monkeypatch, tmp_path):
     """As on a system that is not Debian's."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataUnavailable, match="no apt-get here"):
-        debian.unpack("toy", tmp_path)
+        sources.unpack("toy", tmp_path)
 
 
 def test_two_at_once_download_once(apt, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def source(tmp_path, monkeypatch):
 
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     toy = sources.Source("a toy", "no-such-package", "no/such/folder", lambda: checksums, download)
-    monkeypatch.setattr(sources.debian, "unpack", no_apt)
+    monkeypatch.setattr(sources, "unpack", no_apt)
     monkeypatch.setitem(sources.SOURCES, "toy", toy)
     return contents, calls
 

@@ -69,7 +69,7 @@ def test_labels_come_from_the_table_of_prompts(source, tmp_path):
     """By file; without a table they are unknown."""
     found = stacks.gen(tmp_path / "g", source, progress=False)
     assert found.labels_visible == list(stacks.prompts(3)["visible_index"])
-    assert found.labels_hidden == list(stacks.prompts(3)["hidden_index"])
+    assert found.labels("hidden") == list(stacks.prompts(3)["hidden_index"])
     np.testing.assert_array_equal(
         np.asarray(Image.open(found.paths[1])), np.asarray(crop(picture((320, 280), 1)))
     )

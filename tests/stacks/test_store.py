@@ -135,7 +135,7 @@ def test_labels_are_read_back_as_numbers_or_none(tmp_path):
     found = build(tmp_path / "s")
     assert found.labels_visible is None
     assert found.head(2).labels_visible == [0, 1]
-    assert found.labels_hidden == [None] * 3
+    assert found.labels("hidden") == [None] * 3
 
 
 def test_images_are_what_the_preprocessing_makes_of_the_files(tmp_path):

@@ -13,15 +13,7 @@ from camwall.errors import CamwallError, DataUnavailable, extra
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "SOURCES",
-    "digits",
-    "fashion_mnist",
-    "fetch",
-    "imagenet_classes",
-    "stamp_labels",
-    "stamps",
-]
+__all__ = ["digits", "fashion_mnist", "fetch", "imagenet_classes", "stamp_labels", "stamps"]
 
 
 def fetch(names: Iterable[str] | None = None) -> dict[str, Path | None]:

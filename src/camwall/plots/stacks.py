@@ -48,13 +48,7 @@ def _caption(entry: pd.Series) -> str:
 
 
 def composition(stacks: Stacks) -> Figure:
-    """Which scenes a set of STACK-OPEN has, and how large its animals are on each side.
-
-    Parameters
-    ----------
-    stacks
-        With the manifest's columns ``group``, ``scene`` and the boxes of the animals.
-    """
+    """Which scenes a set of STACK-OPEN has, and how large its animals are on each side."""
     use_style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.5))
     scenes = stacks.frame.drop_duplicates("group")["scene"].value_counts()

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from camwall.stacks import texture as tx
+from camwall.stacks import scenes
 from camwall.stacks.design import SIDE, Box
-from camwall.stacks.scenes import Scene
-from camwall.stacks.texture import Array, Random
+from camwall.stacks.scenes import Array, Random, Scene, mix, to_array, to_image
 
 _LARGEST_ZOOM = 1.6  # stamps are about 200 pixels wide; a larger one would look soft
 _WIDEST = 0.88  # of the room's width
@@ -46,8 +45,8 @@ def place(
     One that ``stands`` ends at the room's last row; a mirrored one faces the other way.
     """
     columns, rows = room[2] - room[0], room[3] - room[1]
-    widest = _WIDEST * columns
-    scale = size * min(rows / stamp.height, widest / stamp.width, _LARGEST_ZOOM / size)
+    widest = _WIDEST * columns / stamp.width
+    scale = size * min(rows / stamp.height, widest, _LARGEST_ZOOM / size)
     width, height = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
     left = room[0] + round((0.5 + rng.uniform(-0.42, 0.42)) * (columns - width))
     free = rows - height
@@ -63,7 +62,7 @@ def fill(stamp: Image.Image, mirror: bool, box: Box) -> Placed:
     image = image.convert("RGBa").resize((right - left, bottom - top), Image.Resampling.LANCZOS)
     canvas = Image.new("RGBA", (SIDE, SIDE))
     canvas.paste(image.convert("RGBA"), (left, top))
-    values = tx.to_array(canvas)
+    values = to_array(canvas)
     return Placed(values[..., :3], values[..., 3] / 255.0, box)
 
 
@@ -73,7 +72,7 @@ def paint(ground: Array, animal: Placed, scene: Scene, rng: Random, side: Box) -
     No pixel changes but on the animal's side of the wall.
     """
     dark = _shadow(animal, scene.contact)[..., None]
-    picture = tx.mix(ground * (1.0 - dark), _lit(ground, animal, scene), _opacity(animal, scene))
+    picture = mix(ground * (1.0 - dark), _lit(ground, animal, scene), _opacity(animal, scene))
     if scene.blades and scene.contact == "stands":
         picture = _behind_grass(picture, animal, scene, rng)
     result = ground.copy()
@@ -88,7 +87,7 @@ def _opacity(animal: Placed, scene: Scene) -> Array:
         return animal.alpha
     bottom = animal.box[3]
     depth, share = (3.5, 0.7) if scene.blades else (2.0, 0.4)
-    return animal.alpha * (1.0 - share * tx.rows_between(bottom - depth, bottom, SIDE))
+    return animal.alpha * (1.0 - share * scenes.rows_between(bottom - depth, bottom, SIDE))
 
 
 def _lit(ground: Array, animal: Placed, scene: Scene) -> Array:
@@ -107,13 +106,13 @@ def _lit(ground: Array, animal: Placed, scene: Scene) -> Array:
 def _shadow(animal: Placed, contact: str) -> Array:
     """The share of light [224, 224] that the animal keeps from the ground."""
     left, top, right, bottom = animal.box
-    mask = tx.to_image(255.0 * animal.alpha)
+    mask = to_image(255.0 * animal.alpha)
     if contact == "floats":
         return np.zeros((SIDE, SIDE))
     if contact == "flat":  # seen from above: a shadow beside the animal
         beside = Image.new("L", mask.size)
         beside.paste(mask, (2, 3))
-        return 0.55 * tx.to_array(beside.filter(ImageFilter.GaussianBlur(2.2))) / 255.0
+        return 0.55 * to_array(beside.filter(ImageFilter.GaussianBlur(2.2))) / 255.0
     # Standing: the silhouette laid on the ground at its feet, and a darker patch under each foot.
     feet = _feet(animal)
     height = max(4, min(12, (bottom - top) // 9))
@@ -124,8 +123,8 @@ def _shadow(animal: Placed, contact: str) -> Array:
     touch = np.zeros((SIDE, SIDE))
     for column, row in feet:
         touch[row : row + 2, column] = 255.0
-    soft = tx.to_array(laid.filter(ImageFilter.GaussianBlur(2.5))) / 255.0
-    return 1.0 - (1.0 - 0.4 * soft) * (1.0 - 0.9 * tx.blur(touch, 1.4) / 255.0)
+    soft = to_array(laid.filter(ImageFilter.GaussianBlur(2.5))) / 255.0
+    return 1.0 - (1.0 - 0.4 * soft) * (1.0 - 0.9 * scenes.blur(touch, 1.4) / 255.0)
 
 
 def _feet(animal: Placed) -> list[tuple[int, int]]:
@@ -145,11 +144,11 @@ def _behind_grass(picture: Array, animal: Placed, scene: Scene, rng: Random) -> 
     reach = min(20.0, 0.2 * (animal.box[3] - animal.box[1]) + 4.0)
     for column, row in _feet(animal):
         rows, columns = (2.0 * row, 2.0 * row + 7.0), (2.0 * column - 5.0, 2.0 * column + 7.0)
-        tx.blades(rng, overlay, rows, columns, 2, (0.5 * reach, reach), scene.blades)
+        scenes.blades(rng, overlay, rows, columns, 2, (0.5 * reach, reach), scene.blades)
     # Averaged as premultiplied colours, so that thin blades keep theirs.
     small = overlay.convert("RGBa").resize((SIDE, SIDE), Image.Resampling.BOX).convert("RGBA")
-    values = tx.to_array(small)
-    return tx.mix(picture, values[..., :3], values[..., 3] / 255.0)
+    values = to_array(small)
+    return mix(picture, values[..., :3], values[..., 3] / 255.0)
 
 
 def grain(picture: Array, rng: Random) -> Image.Image:
@@ -157,4 +156,4 @@ def grain(picture: Array, rng: Random) -> Image.Image:
     # A sum of uniform integers is close to Gaussian and the same on every machine.
     speckle = rng.integers(-4, 5, (3, SIDE, SIDE, 1)).sum(axis=0)
     colour = rng.integers(-2, 3, (SIDE, SIDE, 3))
-    return tx.to_image(picture + 0.6 * (speckle + colour))
+    return to_image(picture + 0.6 * (speckle + colour))

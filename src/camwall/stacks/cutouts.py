@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from camwall import data
 from camwall.errors import CamwallError
 from camwall.images import read_image
 from camwall.stacks import compose, design, store
-from camwall.stacks import texture as tx
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
-from camwall.stacks.scenes import SCENES
+from camwall.stacks.scenes import SCENES, Array, Random, to_array, to_image
 from camwall.stacks.store import Painted, Stacks
-from camwall.stacks.texture import Random
 from camwall.wall import Wall
 
 EDITION = 1  # raised whenever the same seed gives other pixels than before
@@ -90,8 +87,8 @@ def open(
 
     def stacks() -> Iterator[Painted]:
         source = data.stamps() if stamps is None else Path(stamps)
-        for number, (variants, group) in enumerate(zip(groups, _plan(seed, beside), strict=False)):
-            yield from _paint(source, group, variants, wall, seed, number)
+        for number, (variants, cast) in enumerate(zip(groups, _plan(seed, beside), strict=False)):
+            yield from _paint(source, cast, variants, wall, seed, number)
 
     return store.build(folder, "open", parameters, seed, stacks, n, progress)
 
@@ -126,10 +123,13 @@ def outlines(
     DataUnavailable
         If the stamps cannot be had.
     """
-    if stacks.info.get("builder") != "open" or f"{animal}_box" not in stacks.frame:
+    edition = stacks.info.get("parameters", {}).get("edition")
+    if (stacks.info.get("builder"), edition) != ("open", EDITION):
+        raise CamwallError(f"{stacks.folder} has no outlines: stacks.open builds sets that have.")
+    if f"{animal}_box" not in stacks.frame:
         raise CamwallError(
-            f"{stacks.folder} has no {animal!r} animals with outlines: stacks.open makes sets with "
-            "'visible', 'hidden' and, if asked, 'beside'."
+            f"{stacks.folder} has no {animal!r} animals: take 'visible', 'hidden' or, in a set "
+            "made with beside=True, 'beside'."
         )
     source = data.stamps() if stamps is None else Path(stamps)
     found = np.zeros((len(stacks), SIDE, SIDE), bool)
@@ -149,16 +149,11 @@ Label = dict[str, Any]
 """A row of :func:`camwall.data.stamp_labels`, None where it has no value."""
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The stacks that share a visible half: where it is, who is seen and, by variant, who hides."""
-
-    scene: str
-    seen: dict[str, Label]
-    hidden: dict[str, Label]
+Cast = tuple[str, dict[str, Label], dict[str, Label]]
+"""Of one group: the scene, who is seen in which half, and who hides in which variant."""
 
 
-def _plan(seed: int, beside: bool) -> Iterator[_Group]:
+def _plan(seed: int, beside: bool) -> Iterator[Cast]:
     """Choose scene, visible and hidden stamps for one group after another."""
     labels, rng = data.stamp_labels(), np.random.default_rng([seed, 0])
     animals, known = store.records(labels), labels["imagenet"].dropna()
@@ -174,7 +169,7 @@ def _plan(seed: int, beside: bool) -> Iterator[_Group]:
         if beside:
             labelled = known.index.intersection(strangers)
             seen["beside"] = animals[least_used(rng_beside, labelled, second)]
-        yield _Group(scene, seen, hidden)
+        yield scene, seen, hidden
 
 
 def _who_else(labels: pd.DataFrame, visible: int, scene: str) -> tuple[list[int], list[int]]:
@@ -193,12 +188,13 @@ def _who_else(labels: pd.DataFrame, visible: int, scene: str) -> tuple[list[int]
 
 
 def _paint(
-    source: Path, group: _Group, variants: Sequence[str], wall: Wall, seed: int, number: int
+    source: Path, cast: Cast, variants: Sequence[str], wall: Wall, seed: int, number: int
 ) -> Iterator[Painted]:
     """The stacks of one group: what is seen is painted once, a hidden half for each variant."""
-    scene = SCENES[group.scene]
+    place, seen, hidden = cast
+    scene = SCENES[place]
     sides = dict(zip(("visible", "hidden"), design.sides(wall), strict=True))
-    if "beside" in group.seen:
+    if "beside" in seen:
         left, top, right, bottom = sides["visible"]
         middle = (left + right) // 2
         halves = [(left, top, middle, bottom), (middle, top, right, bottom)]
@@ -208,12 +204,12 @@ def _paint(
     stands = scene.contact == "stands"
 
     def put(
-        picture: tx.Array, half: str, label: Label | None, part: str
-    ) -> tuple[tx.Array, dict[str, Any]]:
+        picture: Array, half: str, label: Label | None, part: str
+    ) -> tuple[Array, dict[str, Any]]:
         """The picture with an animal in its half, and what the manifest says of it."""
         if label is None:
             return picture, store.describe(half, None, None, None, species=None, box=None)
-        copy = part == "same" and label["file"] == group.seen["visible"]["file"]
+        copy = part == "same" and label["file"] == seen["visible"]["file"]
         mirror, rng = _facing(seed, number, part, copy)
         size = rng.uniform(0.9 if half == "hidden" else 0.82, 1.0)
         room = _room(sides[half])
@@ -226,17 +222,17 @@ def _paint(
         return compose.paint(picture, animal, scene, rng, sides[half]), entry
 
     rng = _stream(seed, number, "scene")
-    canvas = tx.to_image(scene.paint(rng, 2.0 * upper * rng.uniform(0.3, 0.5)))
-    ground = tx.to_array(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
+    canvas = to_image(scene.paint(rng, 2.0 * upper * rng.uniform(0.3, 0.5)))
+    ground = to_array(canvas.resize((SIDE, SIDE), Image.Resampling.BOX))
     entry: dict[str, Any] = {} if wall.row is None else {"row": wall.row}
-    entry["scene"] = group.scene
-    for half, label in group.seen.items():
+    entry["scene"] = place
+    for half, label in seen.items():
         ground, shown = put(ground, half, label, half)
         entry |= shown
     for variant in variants:
-        picture, hidden = put(ground, "hidden", group.hidden.get(variant), variant)
+        picture, behind = put(ground, "hidden", hidden.get(variant), variant)
         image = compose.grain(picture, _stream(seed, number, "grain"))
-        yield image, {"variant": variant, "group": number, **entry, **hidden}
+        yield image, {"variant": variant, "group": number, **entry, **behind}
 
 
 def _stream(seed: int, group: int, part: str) -> Random:
@@ -270,10 +266,6 @@ def _stamp(source: Path, file: str, checksum: str) -> Image.Image:
 def _room(side: Box) -> Box:
     """Where on its side of the wall an animal may be."""
     left, top, right, bottom = side
-    return (
-        left + 6 * (left > 0),
-        top + (4 if top else 8),
-        right - 6 * (right < SIDE),
-        # The rows above a wall that stay free take the shadow and the grass at the feet.
-        bottom - (7 if bottom == SIDE else 11),
-    )
+    # The rows above a wall that stay free take the shadow and the grass at the feet.
+    bottom -= 7 if bottom == SIDE else 11
+    return left + 6 * (left > 0), top + (4 if top else 8), right - 6 * (right < SIDE), bottom

@@ -39,12 +39,10 @@ def mix(
 ) -> Stacks:
     """Build STACK-MIX from any ImageNet-style folder, in the manner of CutMix (Yun et al. 2019).
 
-    CutMix puts a rectangle of one photograph in place of the same rectangle of another. Here the
-    rectangle is all that lies behind the wall. Cut from where it is, a band at the bottom would
-    show the ground under the hidden animal, and the visible animal would lose its legs to it; so
-    each photograph is first scaled to cover its own side of the wall, keeping its proportions, and
-    cropped to it (at mid-width, and a little above mid-height). Every pixel comes from a
-    photograph.
+    CutMix puts a rectangle of one photograph in place of the same rectangle of another. Here it is
+    all that lies behind the wall, and each photograph is first scaled to cover its own side,
+    keeping its proportions, and cropped to it (at mid-width, and a little above mid-height): an
+    animal does not lose its legs to the wall. Every pixel comes from a photograph.
 
     Parameters
     ----------

@@ -57,21 +57,15 @@ class Stacks:
     @property
     def labels_visible(self) -> list[int] | None:
         """ImageNet index of each visible animal, None unless all are known."""
-        labels = self._labels("visible")
+        labels = self.labels("visible")
         return None if None in labels else labels
 
-    @property
-    def labels_hidden(self) -> list[int | None]:
-        """ImageNet index of each hidden animal, None where there is none or it has no class."""
-        return self._labels("hidden")
+    def labels(self, animal: str) -> list[Any]:
+        """ImageNet index of each ``"visible"``, ``"beside"`` or ``"hidden"`` animal.
 
-    @property
-    def labels_beside(self) -> list[int | None]:
-        """ImageNet index of each second visible animal, None where there is none."""
-        return self._labels("beside")
-
-    def _labels(self, half: str) -> list[Any]:
-        return [row.get(f"{half}_index") for row in records(self.frame)]
+        None where there is no such animal, or no class for it.
+        """
+        return [row.get(f"{animal}_index") for row in records(self.frame)]
 
     @property
     def groups(self) -> list[int] | None:
@@ -184,7 +178,8 @@ def build(
     """Write stacks to ``folder``, or give back those that the same run left there.
 
     Everything is written to a temporary folder beside it and renamed at the end: a folder of
-    stacks is complete or absent.
+    stacks is complete or absent. One that holds anything else is refused, and so is one with an
+    image that is not what its manifest says.
 
     Parameters
     ----------
@@ -196,11 +191,6 @@ def build(
         Yields so many of them; called if there is work.
     progress
         Show a bar on stderr.
-
-    Raises
-    ------
-    CamwallError
-        If the folder holds anything else, or an image there is not what its manifest says.
     """
     folder = Path(folder)
     wanted = {"builder": builder, "parameters": parameters, "seed": seed, "stacks": total}
