@@ -336,6 +336,24 @@ def test_chapter_figures_have_caption_name_and_text(path: Path) -> None:
         assert re.search(r"^:name: \S", options, re.MULTILINE), options
 
 
+def test_tests_lie_in_the_room_of_what_they_test() -> None:
+    """No test is flat, and helpers are imported in one way."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert path.parent != ROOT / "tests", path
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            if re.match(r"\s*(?:from|import)\b.*\bhelpers\b", line):
+                assert line.startswith("from tests.helpers"), f"{path}: {line}"
+
+
+def test_the_library_does_not_ask_how_small_a_run_is() -> None:
+    """Notebooks, chapters, benchmarks and tests do, and say so in parameters."""
+    for path in (ROOT / "src").rglob("*.py"):
+        if path.name != "config.py":
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"\bquick\(\)|CAMWALL_QUICK", text), path
+
+
 @by_name
 def test_chapter_is_a_myst_notebook(path: Path) -> None:
     """The front matter says what Jupyter needs: a Python notebook in MyST Markdown."""

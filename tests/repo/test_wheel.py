@@ -20,7 +20,7 @@ def refuse(*args, **kwargs):
     raise OSError("offline")
 
 socket.socket.connect = socket.getaddrinfo = refuse
-import camwall
+import camwall, camwall.commands.cli
 
 assert "site-packages" in camwall.__file__, camwall.__file__
 assert not {"torch", "pandas"} & sys.modules.keys()
