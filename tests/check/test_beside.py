@@ -6,7 +6,7 @@ import pytest
 
 from camwall import CamwallError, Wall
 from camwall.check import Report, compare, published
-from camwall.check.beside import between, paired, part, printed, side_by_side
+from camwall.check.beside import between, part, printed, side_by_side
 
 
 def report(leaks: dict[str, float], method: str = "GradCAM") -> Report:
@@ -26,18 +26,23 @@ def report(leaks: dict[str, float], method: str = "GradCAM") -> Report:
 
 
 LEAKS = {"a-same": 0.5, "a-none": 0.1, "b-same": 0.3, "b-none": 0.1, "c-same": 0.9}
-KINDS = pd.Series({image: image.split("-")[1] for image in LEAKS})
+
+
+def of_kind(kind: str) -> Report:
+    return part(report(LEAKS), [image for image in LEAKS if image.endswith(kind)])
 
 
 def test_differences_are_paired_within_groups():
     """A group without both kinds counts in neither mean, and the interval holds the differences."""
-    row = paired(report(LEAKS), KINDS, "same", "none", ["GradCAM"]).loc["GradCAM"]
+    row = between(of_kind("same"), of_kind("none"), ["GradCAM"], on="group").loc["GradCAM"]
     assert row["mean"] == pytest.approx((0.4 + 0.2) / 2)
     assert row["pairs"] == 2
     assert row["low"] == pytest.approx(0.2)
     assert row["high"] == pytest.approx(0.4)
-    with pytest.raises(CamwallError, match="no group with both"):
-        paired(report(LEAKS), KINDS, "same", "other", ["GradCAM"])
+    with pytest.raises(CamwallError, match="the reports have no group of GradCAM in common"):
+        between(of_kind("same"), of_kind("other"), ["GradCAM"], on="group")
+    with pytest.raises(CamwallError, match="or one several times: take the `part`"):
+        between(of_kind("same"), report(LEAKS), ["GradCAM"], on="group")
 
 
 def test_two_reports_are_compared_image_by_image():

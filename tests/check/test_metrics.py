@@ -129,6 +129,13 @@ def test_ones_own_from_check_to_table(model, images, masks) -> None:
     pd.testing.assert_frame_equal(table[list(alone)], alone)
 
 
+def test_a_function_is_a_metric(model, images) -> None:
+    """Its column has its name; one metric alone need not stand in a list."""
+    report = quiet(model, images, ["GradCAM++"], metrics=top_left)
+    whole = quiet(model, images, ["GradCAM++"], metrics=OWN[:1])
+    np.testing.assert_array_equal(report.records["top_left"], whole.records["top left"])
+
+
 def test_ones_own_saved_and_loaded(model, images, masks, tmp_path) -> None:
     """The table of the report that is read back is the same."""
     report = quiet(model, images, METHODS, metrics=OWN, annotations={"animal": masks})

@@ -104,11 +104,6 @@ def test_images_of_another_type(engine: str) -> None:
     refused("float64", batch=torch.zeros(2, 3, 32, 32, dtype=torch.float64), engine=engine)
 
 
-def test_chunk() -> None:
-    """At least one copy at a time."""
-    refused("chunk must be at least 1, not 0", chunk=0, method="ScoreCAM")
-
-
 def test_opticam_settings() -> None:
     """No steps, or a rate that does not climb."""
     for steps, rate in ((0, 0.1), (10, 0.0), (10, -1.0), (10, float("nan"))):

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from camwall import METHODS, explain
-from camwall.methods import Evidence, Mechanism, explain_each
+from camwall.methods import Evidence, Mechanism, explain_each, perturbation
 from camwall.methods.cams import gradcam, hirescam
-from camwall.methods.components import first_component
+from camwall.methods.eigen import first_component
 from camwall.models import MaskedModel
 from tests.helpers.networks import (
     NETWORKS,
@@ -111,9 +111,13 @@ def test_a_map_does_not_depend_on_its_neighbours(network: str) -> None:
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
-def test_the_chunk_does_not_matter(network: str, chunk: int) -> None:
+def test_the_chunk_does_not_matter(
+    network: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Perturbed copies in chunks of any size give the same maps, to rounding."""
-    expected, found = raw_maps(network, 0, 2), raw_maps(network, 0, 2, chunk=chunk)
+    expected = raw_maps(network, 0, 2)
+    monkeypatch.setattr(perturbation, "CHUNK", chunk)
+    found = raw_maps(network, 0, 2)
     for name in OURS:
         torch.testing.assert_close(found[name], expected[name], atol=1e-10, rtol=1e-8, msg=name)
 
@@ -259,7 +263,7 @@ def test_opticam_raises_the_score_it_climbs() -> None:
     """The mask it finds scores at least as much as the uniform one it starts from."""
     import torch.nn.functional as F
 
-    from camwall.methods.opticam import opticam_weights
+    from camwall.methods.perturbation import opticam_weights
 
     for make in NETWORKS.values():
         model = make(0).double()

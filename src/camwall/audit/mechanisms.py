@@ -12,7 +12,7 @@ from torch import Tensor
 from camwall import theory
 from camwall.check import Report, bootstrap
 from camwall.errors import CamwallError
-from camwall.methods import Mechanism, explain, find
+from camwall.methods import METHODS, Mechanism, explain
 from camwall.metrics import is_empty, leak, mean_leak
 from camwall.models import MaskedModel
 from camwall.wall import Wall
@@ -32,7 +32,7 @@ def summary(reports: Sequence[Report]) -> pd.DataFrame:
     joined = replace(reports[0], records=pd.concat([report.records for report in reports]))
     table, measured = joined.table, joined.records.groupby("method")
     columns = {
-        "mechanism": {name: find(name).mechanism.value for name in joined.methods},
+        "mechanism": {name: METHODS[name].mechanism.value for name in joined.methods},
         "mean leak, %": 100 * table["clear"],
         "largest leak, %": 100 * measured["leak_clear"].max(),
         "median response, %": 100 * measured["response"].median(),
@@ -81,7 +81,7 @@ def prediction_rows(
         cells, batch = setting.visible_cells(maps), image.expand(heads, -1, -1, -1)
         for method in methods:
             with torch.no_grad():
-                if find(method).mechanism is Mechanism.POSITION_WISE:
+                if METHODS[method].mechanism is Mechanism.POSITION_WISE:
                     predicted = 0.0
                 elif method == "EigenCAM (corrected)":
                     itself = explain(model, image[None], method, normalize=False)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -91,8 +91,19 @@ class ImageSet:
         return len(self.names)
 
     def notes(self, indices: Sequence[int]) -> dict[str, list[Any]]:
-        """What is said of the images of these numbers, by name."""
+        """The annotations of the images of these numbers."""
         return {name: [values[i] for i in indices] for name, values in self.annotations.items()}
+
+    def noted(self, names: Collection[str | None]) -> dict[str, str]:
+        """A checksum of each of these annotations."""
+        found = {}
+        for name in self.annotations.keys() & names:
+            sha = hashlib.sha256()
+            for value in map(torch.as_tensor, self.annotations[name]):
+                sha.update(f"{value.dtype}{list(value.shape)}".encode())
+                sha.update(_bytes(value))
+            found[name] = sha.hexdigest()
+        return found
 
     def load(self, indices: Sequence[int]) -> Tensor:
         """The images of these numbers as network inputs [n, C, H, W]; each number once."""
@@ -144,16 +155,6 @@ def _file_digest(path: Path) -> bytes | str:
     except CamwallError as error:
         return str(error)
     return hashlib.sha256(content).digest()
-
-
-def digest(values: Sequence[Any]) -> str:
-    """A checksum of annotations: numbers, arrays or tensors."""
-    sha = hashlib.sha256()
-    for value in values:
-        value = torch.as_tensor(value)
-        sha.update(f"{value.dtype}{list(value.shape)}".encode())
-        sha.update(_bytes(value))
-    return sha.hexdigest()
 
 
 def model_digest(model: torch.nn.Module) -> str:

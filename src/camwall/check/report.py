@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, PAPER, Engine
@@ -41,24 +42,15 @@ VERDICTS = {
 }
 
 
-def _verdict(records: pd.DataFrame) -> str:
-    """The verdict on one method's records."""
+def _verdict(records: pd.DataFrame) -> str | None:
+    """The verdict on one method's records, where all it hangs on was measured."""
+    if records[list(VERDICT)].isna().all().any():
+        return None
     if (records["response"] > 0).any():
         return "sees through" if (records["leak_clear"] > ROUNDING).any() else "changes elsewhere"
     if (records["leak_clear"] > ROUNDING).any():
         return "points there without looking"
     return "blind but for bleed" if (records["leak"] > ROUNDING).any() else "blind"
-
-
-def _mean(records: pd.DataFrame, metric: str) -> tuple[float, float, float]:
-    """The mean of a metric over the images that have it, and its interval."""
-    has = records[records[metric].notna()]
-    return has[metric].mean(), *bootstrap(has[metric].to_numpy(), has["group"].to_numpy())
-
-
-def _named(records: pd.DataFrame, metric: str) -> dict[str, float]:
-    names = metric, f"{metric}_low", f"{metric}_high"
-    return dict(zip(names, _mean(records, metric), strict=True))
 
 
 def bootstrap(
@@ -86,19 +78,26 @@ def bootstrap(
         NaN for fewer than two groups, which tell nothing of others.
     """
     members = np.arange(len(values)) if groups is None else groups
-    if len(np.unique(members)) < 2:
-        return float("nan"), float("nan")
     sizes = np.ones(len(values)) if weights is None else weights
     sums = pd.DataFrame({"sum": sizes * values, "size": sizes}).groupby(members).sum().to_numpy()
-    rng = np.random.default_rng(seed)
-    block = max(1, 2**20 // len(sums))  # resamples at a time, so that memory stays flat
-    means = []
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start), len(sums)
-        draws = sums[rng.integers(len(sums), size=size)].sum(axis=1)
-        means.append(draws[:, 0] / draws[:, 1])
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    return float(low), float(high)
+    if len(sums) < 2:
+        return float("nan"), float("nan")
+    found = stats.bootstrap(
+        sums.T,
+        lambda total, size, axis: total.sum(axis) / size.sum(axis),
+        paired=True,
+        n_resamples=resamples,
+        batch=max(1, 2**20 // len(sums)),  # so that memory stays flat
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _mean(records: pd.DataFrame, metric: str) -> tuple[float, float, float]:
+    """The mean of a metric over the images that have it, and its interval."""
+    has = records[records[metric].notna()]
+    return has[metric].mean(), *bootstrap(has[metric].to_numpy(), has["group"].to_numpy())
 
 
 @dataclass(frozen=True)
@@ -134,42 +133,38 @@ class Report:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row for each method, leaks and responses as fractions.
+        """One row for each method; leaks, responses and other metrics as fractions.
 
         ``mean``, ``std`` (unbiased) and the 95 % bootstrap interval ``low`` to ``high`` of the mean
         leak over images (over groups, where images share a visible half); ``clear``, the mean with
         the bleed left out; ``empty``, the number of images whose map is zero everywhere, which
-        count in none of these; ``images``, the number in all; ``response``, the mean over the same
-        images, with its interval ``response_low`` to ``response_high``; ``moved``, the number of
-        images whose map any repaint moved, of ``repainted`` that were; ``verdict``, see `VERDICTS`,
-        where both metrics were asked for; then every other metric as the response, over the images
-        that have it.
+        count in no mean; ``images``, the number in all; ``response``, with its interval
+        ``response_low`` to ``response_high``, and so every other metric by its name, over the
+        images that have it; ``moved``, the number of images whose map any repaint moved, of
+        ``repainted`` that were; ``verdict``, see `VERDICTS`, where both metrics were asked for.
         """
         rows = []
         for method in self.methods:
             records = self.records[self.records["method"] == method]
             kept = records[~records["empty"]]
-            asked = records["response"].notna().any()
-            both = asked and records["leak"].notna().any()
             mean, low, high = _mean(kept, "leak")
-            rows.append(
-                {
-                    "method": method,
-                    "mean": mean,
-                    "std": kept["leak"].std(ddof=1),
-                    "low": low,
-                    "high": high,
-                    "clear": kept["leak_clear"].mean(),
-                    "empty": len(records) - len(kept),
-                    "images": len(records),
-                    **_named(kept, "response"),
-                    "moved": int((records["response"] > 0).sum()) if asked else None,
-                    "repainted": int(records["response"].notna().sum()),
-                    "verdict": _verdict(records) if both else None,
-                }
-            )
-            for metric in self._others:
-                rows[-1] |= _named(kept, metric)
+            row = {
+                "method": method,
+                "mean": mean,
+                "std": kept["leak"].std(ddof=1),
+                "low": low,
+                "high": high,
+                "clear": kept["leak_clear"].mean(),
+                "empty": len(records) - len(kept),
+                "images": len(records),
+            }
+            for metric in ("response", *self._others):
+                names = metric, f"{metric}_low", f"{metric}_high"
+                row |= dict(zip(names, _mean(kept, metric), strict=True))
+            row["moved"] = int((records["response"] > 0).sum())
+            row["repainted"] = int(records["response"].notna().sum())
+            row["verdict"] = _verdict(records)
+            rows.append(row)
         return pd.DataFrame(rows).set_index("method")
 
     @property
@@ -196,11 +191,6 @@ class Report:
         said = table.select_dtypes("float").map(
             lambda value: "–" if np.isnan(value) else f"{100 * value:.1f}"
         )
-
-        def with_interval(metric: str) -> pd.Series:
-            between = " (" + said[f"{metric}_low"] + "–" + said[f"{metric}_high"] + ")"
-            return (said[metric] + between).where(table[metric].notna(), "–")
-
         frame = pd.DataFrame(
             {
                 "leak, %": said["mean"] + " ± " + said["std"],
@@ -209,11 +199,13 @@ class Report:
                 "empty": table["empty"].astype(str) + "/" + table["images"].astype(str),
             }
         )
+        for metric in ("response", *self._others):
+            between = " (" + said[f"{metric}_low"] + "–" + said[f"{metric}_high"] + ")"
+            frame[f"{metric}, %"] = (said[metric] + between).where(table[metric].notna(), "–")
+        moves = frame.pop("response, %")
         if table["response"].notna().any():
-            moves = with_interval("response").where(table["moved"] != 0, "0 exactly")
-            frame.insert(0, "response, %", moves)
-        for metric in self._others:
-            frame[f"{metric}, %"] = with_interval(metric)
+            exactly = (table["moved"] == 0) & table["response"].notna()
+            frame.insert(0, "response, %", moves.mask(exactly, "0 exactly"))
         frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # an entry stays on one line
         if table["verdict"].notna().any():
             frame.insert(0, "verdict", table["verdict"].fillna("–"))

@@ -1,8 +1,10 @@
 """The loop of a check: images streamed, work shared, finished records kept."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import groupby, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
-from camwall.check.images import AnyImages, ImageSet, digest, model_digest
+from camwall.check.images import AnyImages, ImageSet, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, VERDICT, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.errors import CamwallError
-from camwall.methods import Engine, Evidence, Method, Saliency, chosen
+from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
-from camwall.methods.explain import AnyMethod
-from camwall.metrics import METRICS, REPAINTS, Metric, is_empty, random_level, repaint
+from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint
 from camwall.metrics import chosen as chosen_metrics
 from camwall.metrics.response import blind_scores
 from camwall.models import WalledModel, require_walled
@@ -35,7 +36,7 @@ def check(
     images: AnyImages,
     methods: Sequence[AnyMethod] | None = None,
     *,
-    metrics: Sequence[str | Metric] = DEFAULT_METRICS,
+    metrics: Sequence[AnyMetric] = DEFAULT_METRICS,
     repaints: Sequence[str] = REPAINTS,
     labels: Sequence[int] | None = None,
     annotations: Mapping[str, Sequence[Any]] | None = None,
@@ -100,32 +101,39 @@ def check(
     """
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
+    require_walled(model)
     asked = chosen(default_methods(engine) if methods is None else methods, engine)
     measured = chosen_metrics(metrics)
     said = [metric.name for metric in measured]
+    if taken := [name for name in said if name in (*OF_RECORDS, *OF_TABLE)]:
+        raise CamwallError(f"a table has a column {taken[0]}: give the metric another name")
     if "leak" in said and "leak_clear" not in said:
         measured.append(METRICS["leak_clear"])  # the verdict hangs on it
-    for metric in measured:
-        if metric.name in (*OF_RECORDS, *OF_TABLE):
-            raise CamwallError(f"a table has a column {metric.name}: give the metric another name")
-    moving = any(metric.repaints for metric in measured)
-    repaints = list(repaints) if moving else []
-    if moving and not repaints:
-        raise CamwallError("a response needs at least one repaint")
-    require_walled(model)
     pictures = ImageSet(images, model.preprocessing, labels, annotations)
-    notes = {metric.annotation: metric for metric in measured if metric.annotation is not None}
-    for name, metric in notes.items():
-        if name not in pictures.annotations:
+    for metric in measured:
+        if metric.repaints and not repaints:
+            raise CamwallError(f"a {metric.name} needs at least one repaint")
+        if metric.annotation is not None and metric.annotation not in pictures.annotations:
             raise CamwallError(
-                f"the metric {metric.name} needs the images' {name}: give check annotations="
-                f"{{{name!r}: one value for each image}}, or leave it out"
+                f"the metric {metric.name} needs the images' {metric.annotation}: give check "
+                f"annotations={{{metric.annotation!r}: one value for each image}}, or leave it out"
             )
+    painted = list(repaints) if any(metric.repaints for metric in measured) else []
     state, device = processes(), next(model.parameters()).device
+
+    def repainted(group: range, loaded: Tensor) -> list[Tensor]:
+        others = loaded
+        if "other" in painted:
+            # The next image of the set, not of the batch: what is measured hangs on no batch size.
+            following = [(i + 1) % len(pictures) for i in group]
+            alone = len(pictures) == 1
+            others = loaded.flip((2, 3)) if alone else pictures.load(following).to(loaded)
+        return [repaint(name, model, loaded, others) for name in painted]
+
     with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         first = pictures.load([0]).to(device)
         check_images(model, first)
-        scores = blind_scores(model, first, _repainted(model, pictures, range(1), first, repaints))
+        scores = blind_scores(model, first, repainted(range(1), first))
     targets = None
     if target is not None:
         targets = as_target(target, scores.expand(len(pictures), -1)).tolist()
@@ -139,11 +147,11 @@ def check(
         "wall": model.wall.as_json(),
         "ground": model.ground,
         "metrics": said,
-        "repaints": repaints,
+        "repaints": painted,
         "images": pictures.digest(state, progress),
         "preprocessing": str(model.preprocessing),
         "labels": pictures.labels,
-        "annotations": {name: digest(pictures.annotations[name]) for name in notes},
+        "annotations": pictures.noted({metric.annotation for metric in measured}),
         "engine": engine,
         "autocast": autocast,
         "target": targets,
@@ -151,35 +159,31 @@ def check(
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = RecordStore(run, identity, state.process_index)
     with closing(store):  # until all are done: who comes now would tidy away what others write
-        batches = [range(i, min(i + batch, len(pictures))) for i in range(0, len(pictures), batch)]
         done = {(record["image"], record["method"]) for record in store.found}
+        batches = [range(i, min(i + batch, len(pictures))) for i in range(0, len(pictures), batch)]
         # Who does what depends on the batches alone, not on what is done: two processes never meet.
         work = [
-            (
-                group,
-                [m for m in asked if any((pictures.names[i], m.name) not in done for i in group)],
-            )
+            (group, method)
             for group in batches[state.process_index :: state.num_processes]
+            for method in asked
+            if any((pictures.names[i], method.name) not in done for i in group)
         ]
         bar = tqdm(
-            total=sum(len(group) * len(missing) for group, missing in work),
+            total=sum(len(group) for group, _ in work),
             desc="check",
             unit="map",
             disable=not progress or not state.is_main_process,
         )
         with bar, evaluating(model):
-            for group, missing in work:
-                if not missing:
-                    continue
+            for group, missing in groupby(work, key=itemgetter(0)):
                 loaded = pictures.load(group).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
                     classes = None if targets is None else [targets[i] for i in group]
                     with torch.no_grad():
                         evidence = Evidence(model, loaded, classes)
-                        painted = _repainted(model, pictures, group, loaded, repaints)
-                        evidence.repaints = evidence.repainted(*painted)
-                        evidence.annotations = pictures.notes(group)
-                    for method in missing:
+                        evidence.repaints = evidence.repainted(*repainted(group, loaded))
+                    evidence.annotations = pictures.notes(group)
+                    for _, method in missing:
                         bar.set_postfix_str(method.name, refresh=False)
                         store.add(_measured(pictures, group, evidence, method, measured))
                         bar.update(len(group))
@@ -198,19 +202,6 @@ def check(
     )
 
 
-def _repainted(
-    model: WalledModel, pictures: ImageSet, group: range, images: Tensor, repaints: Sequence[str]
-) -> list[Tensor]:
-    """The images of a group under each repaint."""
-    others = images
-    if "other" in repaints:
-        # The next image of the set, not of the batch: what is measured hangs on no batch size.
-        following = [(i + 1) % len(pictures) for i in group]
-        alone = len(pictures) == 1
-        others = images.flip((2, 3)) if alone else pictures.load(following).to(images)
-    return [repaint(name, model, images, others) for name in repaints]
-
-
 def _measured(
     pictures: ImageSet,
     group: range,
@@ -219,31 +210,29 @@ def _measured(
     metrics: Sequence[Metric],
 ) -> list[Record]:
     """What is measured of one method on the images of a pass."""
-    scores, count = evidence.scores.detach(), len(group)
+    names, scores = [pictures.names[i] for i in group], evidence.scores.detach()
     start = time.perf_counter()
     maps = Saliency(evidence, method)
     shown = maps.shown
-    seconds = (time.perf_counter() - start) / count
-    names = [pictures.names[i] for i in group]
+    seconds = (time.perf_counter() - start) / len(group)
     for name, each in zip(names, shown, strict=True):
         if not torch.isfinite(each).all():
             raise CamwallError(
                 f"{method.name}'s map of image {name} holds NaN or infinite values; its leak "
                 "has no meaning"
             )
-    columns = {
+    columns: dict[str, Iterable[Any]] = {
         "image": names,
-        "method": [method.name] * count,
+        "method": repeat(method.name),
         "target": evidence.target.tolist(),
-        **dict.fromkeys(VERDICT, [torch.nan] * count),  # where they are not asked for
+        **dict.fromkeys(VERDICT, repeat(torch.nan)),  # where they are not asked for
         **{metric.name: metric(evidence, maps).tolist() for metric in metrics},
         "empty": is_empty(shown).tolist(),
         "prediction": scores.argmax(dim=1).tolist(),
-        "seconds": [seconds] * count,
+        "seconds": repeat(seconds),
     }
     if pictures.labels is not None:
         labels = torch.tensor([pictures.labels[i] for i in group], device=scores.device)
         columns["rank"] = (scores > scores.gather(1, labels[:, None])).sum(dim=1).tolist()
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    rows = zip(*columns.values(), strict=False)  # what is repeated ends with the others
+    return [dict(zip(columns, row, strict=True)) for row in rows]

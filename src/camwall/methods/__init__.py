@@ -1,23 +1,15 @@
 """Saliency methods: what each is, and how it is computed."""
 
 from camwall.methods.evidence import Evidence
-from camwall.methods.explain import (
-    METHODS,
-    Engine,
-    Saliency,
-    SaliencyFunction,
-    chosen,
-    explain,
-    explain_each,
-    find,
-)
-from camwall.methods.opticam import opticam
-from camwall.methods.registry import PAPER, Mechanism, Method
-from camwall.methods.rendering import render
+from camwall.methods.explain import METHODS, AnyMethod, Engine, chosen, explain, explain_each
+from camwall.methods.perturbation import opticam
+from camwall.methods.registry import PAPER, Mechanism, Method, SaliencyFunction
+from camwall.methods.saliency import Saliency, render
 
 __all__ = [
     "METHODS",
     "PAPER",
+    "AnyMethod",
     "Engine",
     "Evidence",
     "Mechanism",
@@ -27,7 +19,6 @@ __all__ = [
     "chosen",
     "explain",
     "explain_each",
-    "find",
     "opticam",
     "render",
 ]

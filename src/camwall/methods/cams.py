@@ -4,11 +4,12 @@ Throughout, B are the maps and G = ∂(score)/∂B, both [N, V, h, w]; a raw map
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 from torch import Tensor
 
-from camwall.methods.principal import first_component
+from camwall.methods.eigen import first_component
+from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Mechanism, Method
 
 _SPACE = (2, 3)
@@ -27,7 +28,10 @@ def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
 
 
 def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
-    """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0."""
+    """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0.
+
+    The paper's equation 19 has eps = 0.
+    """
     # Where the gradient is 0 the share is 0/0 for eps = 0; the ReLU makes it 0 in any case, and
     # negative gradients too, for which the denominator may vanish.
     positive = gradients > 0
@@ -38,11 +42,6 @@ def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
     else:  # G² taken out of the fraction: the square of a small gradient would vanish
         share = 1 / (2 + maps.sum(dim=_SPACE, keepdim=True) * gradients).where(positive, 1.0)
     return weighted((share * gradients).where(positive, 0.0).sum(dim=_SPACE), maps)
-
-
-def gradcam_pp_exact(maps: Tensor, gradients: Tensor) -> Tensor:
-    """GradCAM++ with eps = 0, as its equation 19 stands."""
-    return gradcam_pp(maps, gradients, eps=0.0)
 
 
 def xgradcam(maps: Tensor, gradients: Tensor) -> Tensor:
@@ -71,83 +70,75 @@ def eigen_gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     return first_component(gradients * maps)
 
 
-def _method(function: Callable[[Tensor, Tensor], Tensor], **fields: Any) -> Method:
-    return Method(raw=lambda evidence: function(evidence.maps, evidence.gradients), **fields)
+def of_gradient(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Evidence], Tensor]:
+    """A function of maps and gradients as one of the evidence."""
+    return lambda evidence: function(evidence.maps, evidence.gradients)
 
+
+GRADCAM_PP = Method(
+    "GradCAM++",
+    "a weighted sum of the positive gradients, never negative",
+    Mechanism.NON_NEGATIVE,
+    "chattopadhay2018gradcampp",
+    of_gradient(gradcam_pp),
+    package="GradCAMPlusPlus",
+    departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
+)
 
 CAMS = (
-    _method(
-        gradcam,
-        name="GradCAM",
-        weights="the mean of the gradient over the map",
-        mechanism=Mechanism.SIGNED,
-        sees_through=True,
-        reference="selvaraju2017gradcam",
+    Method(
+        "GradCAM",
+        "the mean of the gradient over the map",
+        Mechanism.SIGNED,
+        "selvaraju2017gradcam",
+        of_gradient(gradcam),
         package="GradCAM",
     ),
-    _method(
-        gradcam_pp,
-        name="GradCAM++",
-        weights="a weighted sum of the positive gradients, never negative",
-        mechanism=Mechanism.NON_NEGATIVE,
-        sees_through=True,
-        reference="chattopadhay2018gradcampp",
-        package="GradCAMPlusPlus",
-        departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
+    GRADCAM_PP,
+    GRADCAM_PP.variant(
+        "GradCAM++ (paper)",
+        "as GradCAM++, without the constant in the denominator",
+        of_gradient(partial(gradcam_pp, eps=0.0)),
     ),
-    _method(
-        gradcam_pp_exact,
-        name="GradCAM++ (paper)",
-        weights="as GradCAM++, without the constant in the denominator",
-        mechanism=Mechanism.NON_NEGATIVE,
-        sees_through=True,
-        reference="chattopadhay2018gradcampp",
-        variant_of="GradCAM++",
-    ),
-    _method(
-        xgradcam,
-        name="XGradCAM",
-        weights="the mean of the gradient, each position weighed by its activation",
-        mechanism=Mechanism.SIGNED,
-        sees_through=True,
-        reference="fu2020xgradcam",
+    Method(
+        "XGradCAM",
+        "the mean of the gradient, each position weighed by its activation",
+        Mechanism.SIGNED,
+        "fu2020xgradcam",
+        of_gradient(xgradcam),
         package="XGradCAM",
     ),
-    _method(
-        hirescam,
-        name="HiResCAM",
-        weights="the gradient at the position itself",
-        mechanism=Mechanism.POSITION_WISE,
-        sees_through=False,
-        reference="draelos2020hirescam",
+    Method(
+        "HiResCAM",
+        "the gradient at the position itself",
+        Mechanism.POSITION_WISE,
+        "draelos2020hirescam",
+        of_gradient(hirescam),
         package="HiResCAM",
     ),
-    _method(
-        layercam,
-        name="LayerCAM",
-        weights="the positive part of the gradient at the position itself",
-        mechanism=Mechanism.POSITION_WISE,
-        sees_through=False,
-        reference="jiang2021layercam",
+    Method(
+        "LayerCAM",
+        "the positive part of the gradient at the position itself",
+        Mechanism.POSITION_WISE,
+        "jiang2021layercam",
+        of_gradient(layercam),
         package="LayerCAM",
     ),
-    _method(
-        gradcam_elementwise,
-        name="GradCAMElementWise",
-        weights="the gradient at the position itself, where its product with the map is > 0",
-        mechanism=Mechanism.POSITION_WISE,
-        sees_through=False,
-        reference="gildenblat2021gradcam",
+    Method(
+        "GradCAMElementWise",
+        "the gradient at the position itself, where its product with the map is > 0",
+        Mechanism.POSITION_WISE,
+        "gildenblat2021gradcam",
+        of_gradient(gradcam_elementwise),
         package="GradCAMElementWise",
     ),
-    _method(
-        eigen_gradcam,
-        name="EigenGradCAM",
-        weights="the first principal component of gradient times map; centring spreads it over "
-        "every position, as a veil where gradient and map are 0",
-        mechanism=Mechanism.CENTRED,
-        sees_through=False,
-        reference="gildenblat2021gradcam",
+    Method(
+        "EigenGradCAM",
+        "the first principal component of gradient times map; centring spreads it over every "
+        "position, as a veil where gradient and map are 0",
+        Mechanism.CENTRED,
+        "gildenblat2021gradcam",
+        of_gradient(eigen_gradcam),
         package="EigenGradCAM",
     ),
 )

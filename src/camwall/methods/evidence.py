@@ -89,8 +89,6 @@ class Evidence:
     differentiable : bool
         Keep the graph, so that raw maps can be differentiated with respect to the images and the
         model's parameters.
-    chunk : int
-        Perturbed copies of an image that run through the network at a time.
 
     Attributes
     ----------
@@ -115,14 +113,11 @@ class Evidence:
         *,
         visible_only: bool = True,
         differentiable: bool = False,
-        chunk: int = 4,
     ) -> None:
-        if chunk < 1:
-            raise CamwallError(f"chunk must be at least 1, not {chunk}")
         check_images(model, images)
         images = images.clone() if images.is_inference() else images
         self.model, self.images = model, images
-        self.visible_only, self.differentiable, self.chunk = visible_only, differentiable, chunk
+        self.visible_only, self.differentiable = visible_only, differentiable
         self._own: dict[str, Tensor] = {}
         self._shared: dict[str, Any] = {}
         with torch.set_grad_enabled(differentiable):

@@ -1,15 +1,20 @@
-"""The methods that change something and look at the score: AblationCAM and ScoreCAM."""
+"""The methods that change something and look at the score: AblationCAM, ScoreCAM, Opti-CAM."""
 
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from camwall.errors import CamwallError
 from camwall.methods.cams import weighted
 from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Mechanism, Method
 from camwall.models.masked import linear
+from camwall.wall.reach import leaves
+
+#: Perturbed copies of an image that run through the network at a time.
+CHUNK = 4
 
 # ---------------------------------------------------------------------------------------------
 # AblationCAM
@@ -25,20 +30,6 @@ _CHANNELWISE = (
 )
 
 
-def _layers(head: nn.Module) -> Iterator[nn.Module]:
-    if isinstance(head, nn.Sequential) and type(head).forward is nn.Sequential.forward:
-        for layer in head:
-            yield from _layers(layer)
-    else:
-        yield head
-
-
-def _unit(dense: nn.Linear, index: int) -> nn.Linear:
-    """The layer with one output alone."""
-    one = slice(index, index + 1)
-    return linear(dense.weight[one], None if dense.bias is None else dense.bias[one])
-
-
 def ablated_scores(evidence: Evidence, index: int) -> Tensor:
     """The target's score with each channel of image ``index`` set to 0 in turn: [V].
 
@@ -49,19 +40,16 @@ def ablated_scores(evidence: Evidence, index: int) -> Tensor:
     """
     maps = evidence.maps[index : index + 1]
     unit = int(evidence.target[index])
-    layers = list(_layers(evidence.chain or nn.Identity()))
-    start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), None)
-    if start is None:
-        return _ablated_by_copies(evidence, index)
+    layers = list(leaves(evidence.chain or nn.Identity()))
+    if type(last := layers[-1]) is nn.Linear:  # of its outputs only the target's is wanted
+        one = slice(unit, unit + 1)
+        layers[-1] = linear(last.weight[one], None if last.bias is None else last.bias[one])
+        unit = 0
+    start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), 0)
     first, rest = layers[start], layers[start + 1 :]
     cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
     if type(first) is not nn.Linear or cells.ndim != 2:
         return _ablated_by_copies(evidence, index)
-    # Of the last layer's outputs only the target's is wanted.
-    if not rest:
-        first, unit = _unit(first, unit), 0
-    elif type(last := rest[-1]) is nn.Linear:
-        rest[-1], unit = _unit(last, unit), 0
     channels, weight = maps.shape[1], first.weight
     terms = torch.einsum(
         "vc,uvc->vu", cells.reshape(channels, -1), weight.unflatten(1, (channels, -1))
@@ -72,39 +60,26 @@ def ablated_scores(evidence: Evidence, index: int) -> Tensor:
 
 def _ablated_by_copies(evidence: Evidence, index: int) -> Tensor:
     maps, scores = evidence.maps[index : index + 1], []
-    for channels in torch.arange(maps.shape[1], device=maps.device).split(evidence.chunk):
+    for channels in torch.arange(maps.shape[1], device=maps.device).split(CHUNK):
         copies = maps.repeat(len(channels), 1, 1, 1)
         copies[torch.arange(len(channels)), channels] = 0
         scores.append(evidence.target_scores(evidence.scores_at(copies, index), index))
     return torch.cat(scores)
 
 
-def _drops(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Score and drop of it by each channel's ablation: [N, 1], [N, V]."""
+def ablationcam(evidence: Evidence, *, absolute: bool = False) -> Tensor:
+    """α_v = (y − y_v) / y, with y_v the score without channel v; or over |y|.
+
+    0 for 0/0: a channel that takes nothing away has no weight.
+    """
     with torch.set_grad_enabled(evidence.differentiable):
         score = evidence.target_scores(evidence.scores)[:, None]
-        ablated = evidence.once_for_all(
+        drops = score - evidence.once_for_all(
             "ablated scores",
             lambda: torch.stack([ablated_scores(evidence, i) for i in range(len(evidence.images))]),
         )
-        return score, score - ablated
-
-
-def _share(drops: Tensor, score: Tensor) -> Tensor:
-    """``drops / score``, 0 for 0/0: a channel that takes nothing away has no weight."""
-    return drops / score.where((score != 0) | (drops != 0), 1.0)
-
-
-def ablationcam(evidence: Evidence) -> Tensor:
-    """α_v = (y − y_v) / y, with y_v the score without channel v; 0 where nothing falls from 0."""
-    score, drops = _drops(evidence)
-    return weighted(_share(drops, score), evidence.maps)
-
-
-def ablationcam_absolute(evidence: Evidence) -> Tensor:
-    """α_v = (y − y_v) / |y|: a channel that raises the score has a positive weight."""
-    score, drops = _drops(evidence)
-    return weighted(_share(drops, score.abs()), evidence.maps)
+        size = score.abs() if absolute else score
+        return weighted(drops / size.where((score != 0) | (drops != 0), 1.0), evidence.maps)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -114,7 +89,7 @@ def ablationcam_absolute(evidence: Evidence) -> Tensor:
 HEAD_CHUNKS = 32
 
 
-def masked_scores(evidence: Evidence, index: int, *, align_corners: bool) -> Tensor:
+def masked_scores(evidence: Evidence, index: int, align_corners: bool) -> Tensor:
     """The target's score of image ``index`` times each channel's mask: [V].
 
     A mask is the channel upsampled to the image and stretched to [0, 1]; it multiplies the
@@ -141,75 +116,122 @@ def masked_scores(evidence: Evidence, index: int, *, align_corners: bool) -> Ten
         black = torch.zeros_like(image)[:, :, :rows]
         scores[~spread] = evidence.target_scores(evidence.scores_of([black]), index)
     # The head's weights are many and are read once for a whole group of chunks.
-    for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * evidence.chunk):
-        chunks = (masked(channels) for channels in group.split(evidence.chunk))
+    for group in spread.nonzero()[:, 0].split(HEAD_CHUNKS * CHUNK):
+        chunks = (masked(channels) for channels in group.split(CHUNK))
         scores[group] = evidence.target_scores(evidence.scores_of(chunks), index)
     return scores
 
 
-def _scorecam(evidence: Evidence, *, align_corners: bool) -> Tensor:
-    with torch.no_grad():
-        scores = torch.stack(
-            [
-                masked_scores(evidence, index, align_corners=align_corners)
-                for index in range(len(evidence.images))
-            ]
-        )
-    return weighted(scores.softmax(dim=1), evidence.maps)
-
-
-def scorecam(evidence: Evidence) -> Tensor:
+def scorecam(evidence: Evidence, *, align_corners: bool = True) -> Tensor:
     """α = softmax over channels of the masked images' scores; the weights are constants."""
-    return _scorecam(evidence, align_corners=True)
+    with torch.no_grad():
+        scores = [masked_scores(evidence, i, align_corners) for i in range(len(evidence.images))]
+    return weighted(torch.stack(scores).softmax(dim=1), evidence.maps)
 
 
-def scorecam_half_pixel(evidence: Evidence) -> Tensor:
-    """ScoreCAM with its masks resized as the saliency map is, with half-pixel centres."""
-    return _scorecam(evidence, align_corners=False)
+# ---------------------------------------------------------------------------------------------
+# Opti-CAM
 
+#: The settings of the method's authors.
+STEPS, RATE = 50, 0.1
+
+
+def opticam_weights(evidence: Evidence, steps: int, rate: float) -> Tensor:
+    """Channel weights softmax(w) [N, V] that make the masked image score most.
+
+    The mask is Σ_v softmax(w)_v ReLU(B_v), upsampled (half-pixel) and stretched to [0, 1]; it
+    multiplies the pixels in [0, 1], before mean and standard deviation. From w = 0, Adam climbs
+    the target's score for ``steps`` steps. There is no early stop: the authors' looks at the sum
+    over the batch, which would make an image's map depend on its neighbours; here each image's
+    path is its own. No gradient is taken for the model's weights.
+    """
+    model, images = evidence.model, evidence.images.detach()
+    pixels = model.preprocessing.denormalize(images)
+    rows = evidence.rows_read
+    maps = evidence.maps.detach().clamp(min=0)
+    logits = torch.zeros(maps.shape[:2], dtype=maps.dtype, device=maps.device, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=rate)
+    with torch.enable_grad():
+        for _ in range(steps):
+            mask = weighted(logits.softmax(dim=1), maps)
+            mask = F.interpolate(
+                mask[:, None], images.shape[2:], mode="bilinear", align_corners=False
+            )
+            low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
+            mask = (mask - low) / (high - low).where(high > low, 1.0)
+            masked = model.preprocessing.normalize(pixels[:, :, :rows] * mask[:, :, :rows])
+            scores = evidence.target_scores(evidence.scores_of([masked]))
+            (logits.grad,) = torch.autograd.grad(-scores.sum(), logits)
+            adam.step()
+    return logits.detach().softmax(dim=1)
+
+
+def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
+    """Opti-CAM with settings of one's own.
+
+    Parameters
+    ----------
+    steps : int
+        Steps of Adam; 50 as its authors.
+    rate : float
+        Its learning rate; 0.1 as its authors.
+
+    Returns
+    -------
+    Method
+        To be given to `explain` or `check`; ``METHODS["Opti-CAM"]`` has the authors' settings.
+    """
+    if steps < 1 or not rate > 0:
+        raise CamwallError(f"Opti-CAM needs steps ≥ 1 and rate > 0, not {steps}, {rate}")
+    default = (steps, rate) == (STEPS, RATE)
+    return Method(
+        name="Opti-CAM" if default else f"Opti-CAM ({steps} steps, rate {rate:g})",
+        weights="the softmax of the weights that make the masked image score most",
+        mechanism=Mechanism.NON_NEGATIVE,
+        reference="zhang2024opticam",
+        raw=lambda evidence: weighted(
+            opticam_weights(evidence, steps, rate), evidence.maps.clamp(min=0)
+        ),
+        variant_of=None if default else "Opti-CAM",
+        departs="always runs all its steps, where its authors' code stops early by batch",
+    )
+
+
+ABLATIONCAM = Method(
+    "AblationCAM",
+    "the share of the score that goes when the channel is set to 0",
+    Mechanism.SIGNED,
+    "desai2020ablationcam",
+    ablationcam,
+    package="AblationCAM",
+    # 0 in our engine and in the paper; grad-cam's AblationLayer writes 0 only if the least
+    # activation of all the image's channels is 0.
+    departs="divides by the score, so that a negative score turns every sign; on maps whose least "
+    "activation is not exactly 0 (after SiLU or GELU) grad-cam, unlike paper and us, replaces a "
+    "channel not by 0 but by min − 10⁷, the next of its batch of 32 by min − 2·10⁷, and so on",
+)
+SCORECAM = Method(
+    "ScoreCAM",
+    "the softmax over channels of the score of the image masked by the channel",
+    Mechanism.NON_NEGATIVE,
+    "wang2020scorecam",
+    scorecam,
+    package="ScoreCAM",
+    departs="resizes the masks with aligned corners, unlike the map",
+)
 
 PERTURBATIONS = (
-    Method(
-        name="AblationCAM",
-        weights="the share of the score that goes when the channel is set to 0",
-        mechanism=Mechanism.SIGNED,
-        sees_through=True,
-        reference="desai2020ablationcam",
-        raw=ablationcam,
-        package="AblationCAM",
-        # 0 in our engine and in the paper; grad-cam's AblationLayer writes 0 only if the least
-        # activation of all the image's channels is 0.
-        departs="divides by the score, so that a negative score turns every sign; on maps whose "
-        "least activation is not exactly 0 (after SiLU or GELU) grad-cam, unlike paper and us, "
-        "replaces a channel not by 0 but by min − 10⁷, the next of its batch of 32 by min − 2·10⁷, "
-        "and so on",
+    opticam(),
+    ABLATIONCAM,
+    ABLATIONCAM.variant(
+        "AblationCAM (absolute)",
+        "the fall of the score when the channel is set to 0, over the score's size",
+        partial(ablationcam, absolute=True),
     ),
-    Method(
-        name="AblationCAM (absolute)",
-        weights="the fall of the score when the channel is set to 0, over the score's size",
-        mechanism=Mechanism.SIGNED,
-        sees_through=True,
-        reference="desai2020ablationcam",
-        raw=ablationcam_absolute,
-        variant_of="AblationCAM",
-    ),
-    Method(
-        name="ScoreCAM",
-        weights="the softmax over channels of the score of the image masked by the channel",
-        mechanism=Mechanism.NON_NEGATIVE,
-        sees_through=True,
-        reference="wang2020scorecam",
-        raw=scorecam,
-        package="ScoreCAM",
-        departs="resizes the masks with aligned corners, unlike the map",
-    ),
-    Method(
-        name="ScoreCAM (half-pixel)",
-        weights="as ScoreCAM, with masks resized like the saliency map",
-        mechanism=Mechanism.NON_NEGATIVE,
-        sees_through=True,
-        reference="wang2020scorecam",
-        raw=scorecam_half_pixel,
-        variant_of="ScoreCAM",
+    SCORECAM,
+    SCORECAM.variant(
+        "ScoreCAM (half-pixel)",
+        "as ScoreCAM, with masks resized like the saliency map",
+        partial(scorecam, align_corners=False),
     ),
 )

@@ -1,14 +1,20 @@
-"""What a saliency method is."""
+"""What a saliency method is, and how one of a register is asked for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from camwall.errors import CamwallError
+from camwall.models import WalledModel
+
 if TYPE_CHECKING:
     from camwall.methods.evidence import Evidence
+
+#: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
+SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
 
 
 class Mechanism(StrEnum):
@@ -35,14 +41,11 @@ class Method:
     weights : str
         What multiplies the maps, in one sentence.
     mechanism : Mechanism
-    sees_through : bool or None
-        Whether repainting what is hidden can move its raw map (`camwall.response`); None where
-        nobody says.
     reference : str
         Key in the book's bibliography.
     raw : Evidence → tensor [N, h, w], or None
         The raw maps, before negative values are cut.
-    rendered : Evidence → tensor [N, H, W], or None
+    function : (model, images, target) → tensor [N, H, W], or None
         Of a method without raw maps, of another package or one's own: maps as they are shown.
     package : str or None
         Its class in the package grad-cam.
@@ -55,13 +58,80 @@ class Method:
     name: str
     weights: str
     mechanism: Mechanism
-    sees_through: bool | None
     reference: str
     raw: "Callable[[Evidence], Tensor] | None" = None
-    rendered: "Callable[[Evidence], Tensor] | None" = None
+    function: SaliencyFunction | None = None
     package: str | None = None
     variant_of: str | None = None
     departs: str = ""
+
+    @property
+    def sees_through(self) -> bool | None:
+        """Whether repainting what is hidden can move its raw map (`camwall.response`).
+
+        None for a function of one's own, of which nobody says.
+        """
+        if self.mechanism is Mechanism.OWN:
+            return None
+        return self.mechanism not in (Mechanism.POSITION_WISE, Mechanism.CENTRED)
+
+    def variant(
+        self, name: str, weights: str, raw: "Callable[[Evidence], Tensor]", **changes: Any
+    ) -> "Method":
+        """Another rule for this method, which no package has."""
+        fields = {"package": None, "variant_of": self.name, "departs": ""} | changes
+        return replace(self, name=name, weights=weights, raw=raw, **fields)
+
+
+class Named(Protocol):
+    """What is registered by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+def named(
+    asked: Any, known: Mapping[str, T], kind: type[T], of_function: Callable[[Any], T]
+) -> list[T]:
+    """What is asked for, by name or as it is, each once.
+
+    Parameters
+    ----------
+    asked : one or several of str, ``kind`` or function
+    known : name → what is registered
+    kind : type
+    of_function
+        Makes a function of one's own one of them.
+
+    Raises
+    ------
+    CamwallError
+        An unknown name, with those that are known; two of one name; nothing at all.
+    """
+    word = kind.__name__.lower()
+    if isinstance(asked, str | kind) or not isinstance(asked, Iterable):
+        asked = [asked]
+    found: dict[str, T] = {}
+    for each in asked:
+        if isinstance(each, str):
+            if each not in known:
+                raise CamwallError(f"unknown {word} {each!r}; known: {', '.join(known)}")
+            each = known[each]
+        elif not isinstance(each, kind):
+            if not callable(each):
+                raise CamwallError(
+                    f"a {word} is a name, a {kind.__name__} or a function, not {each!r}"
+                )
+            each = of_function(each)
+        if each.name in found:
+            raise CamwallError(f"the {word} {each.name} is asked for twice; give each its own name")
+        found[each.name] = each
+    if not found:
+        raise CamwallError(f"no {word}s to check: the list is empty; known: {', '.join(known)}")
+    return list(found.values())
 
 
 #: The eight rows of the paper's table, in its order.

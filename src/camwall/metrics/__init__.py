@@ -6,7 +6,7 @@ A metric is a `Metric`: a function of a pass and a method's maps on its images, 
 
 from collections.abc import Sequence
 
-from camwall.errors import CamwallError
+from camwall.methods.registry import named
 from camwall.metrics.faithfulness import FAITHFULNESS
 from camwall.metrics.leak import LEAK, LEAK_CLEAR, is_empty, leak, mean_leak, random_level
 from camwall.metrics.localisation import LOCALISATION
@@ -17,6 +17,7 @@ from camwall.metrics.twins import Twins, twins, twins_each
 __all__ = [
     "METRICS",
     "REPAINTS",
+    "AnyMetric",
     "Measure",
     "Metric",
     "Twins",
@@ -32,33 +33,20 @@ __all__ = [
     "twins_each",
 ]
 
+AnyMetric = str | Metric | Measure
+
 #: Every metric by its name; one of your own needs no entry.
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (RESPONSE, LEAK, LEAK_CLEAR, *FAITHFULNESS, *LOCALISATION)
 }
 
 
-def chosen(metrics: Sequence[str | Metric]) -> list[Metric]:
-    """The metrics of a list, each once.
+def chosen(metrics: Sequence[AnyMetric] | AnyMetric) -> list[Metric]:
+    """The metrics that names, metrics or functions stand for, each once.
 
     Raises
     ------
     CamwallError
         No metric, an unknown one, or two of one name.
     """
-    if isinstance(metrics, str | Metric):
-        metrics = [metrics]
-    found = {}
-    for metric in metrics:
-        if isinstance(metric, str):
-            if metric not in METRICS:
-                raise CamwallError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
-            metric = METRICS[metric]
-        if not isinstance(metric, Metric):
-            raise CamwallError(f"a metric is a name or a Metric, not {metric!r}")
-        if metric.name in found:
-            raise CamwallError(f"the metric {metric.name} is asked for twice")
-        found[metric.name] = metric
-    if not found:
-        raise CamwallError(f"no metrics to measure: the list is empty; known: {', '.join(METRICS)}")
-    return list(found.values())
+    return named(metrics, METRICS, Metric, lambda own: Metric(own.__name__, "a function", own))

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.methods import explain_each
-from camwall.methods.rendering import render
+from camwall.methods import explain_each, render
 from camwall.metrics.metric import Metric
 from camwall.models import WalledModel
 from camwall.wall import Wall

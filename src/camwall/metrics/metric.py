@@ -8,7 +8,7 @@ from torch import Tensor
 
 from camwall.errors import CamwallError
 from camwall.methods import Evidence, Saliency
-from camwall.methods.explain import same_draws
+from camwall.methods.saliency import same_draws
 
 #: A metric of one's own: a pass and a method's maps on its images → one number an image, [N].
 Measure = Callable[[Evidence, Saliency], Tensor]

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import Engine, Evidence, Mechanism, Saliency, find
+from camwall.methods import AnyMethod, Engine, Evidence, Mechanism, Saliency, chosen
 from camwall.methods.evidence import Target
-from camwall.methods.explain import AnyMethod
 from camwall.metrics.metric import Metric
 from camwall.models import FILLS, WalledModel, fill
 
@@ -151,7 +150,7 @@ def response(
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")
-    chosen = find(method, engine)
+    (asked,) = chosen(method, engine)
     with evaluating(model), torch.no_grad():
         evidence = Evidence(model, images, target)
         others = images.roll(-1, dims=0) if len(images) > 1 else images.flip((2, 3))
@@ -159,4 +158,4 @@ def response(
         blind_scores(model, evidence.images[:1], [each[:1] for each in painted])
         # One after the other: the images are as many as the caller likes.
         evidence.repaints = (evidence.repainted(each)[0] for each in painted)
-        return RESPONSE(evidence, Saliency(evidence, chosen))
+        return RESPONSE(evidence, Saliency(evidence, asked))

@@ -7,10 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from camwall.as_found import evaluating, gradients_kept
 from camwall.errors import CamwallError
-from camwall.methods.evidence import Evidence
-from camwall.methods.registry import Mechanism, Method
+from camwall.methods.registry import Mechanism, Method, SaliencyFunction
 from camwall.models import WalledModel
 
 
@@ -33,42 +31,36 @@ class _Exposed(nn.Module):
         return self.model.passed(images, through)
 
 
-def maps_of(evidence: Evidence, name: str) -> Tensor:
-    """Saliency maps [N, H, W] as a class of the package computes them, normalised.
+def grad_cam(name: str) -> SaliencyFunction:
+    """A class of the package as a saliency function.
 
-    In full precision, also under autocast: the package takes what it finds to NumPy, which has no
-    bfloat16.
-
-    Raises
-    ------
-    CamwallError
-        The package is not installed; scores that are not finite.
+    It computes in full precision, also under autocast: the package takes what it finds to NumPy,
+    which has no bfloat16. Where it is not installed a call raises CamwallError.
     """
-    try:
-        import pytorch_grad_cam
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    except ImportError:
-        raise CamwallError(
-            f"{name} is computed by the package grad-cam: pip install 'camwall[grad-cam]'"
-        ) from None
-    model = evidence.model
-    images = evidence.images.detach().clone().to(next(model.parameters()).dtype)
-    targets = [ClassifierOutputTarget(int(index)) for index in evidence.target]
-    exposed = _Exposed(model)
-    with (
-        evaluating(model),
-        gradients_kept(model),
-        torch.enable_grad(),
-        torch.autocast(images.device.type, enabled=False),
-        redirect_stderr(io.StringIO()),  # its progress bars
-    ):
-        cam = getattr(pytorch_grad_cam, name)(exposed, [exposed.layer])
+
+    def maps(model: WalledModel, images: Tensor, target: Tensor) -> Tensor:
         try:
-            maps = cam(images, targets)
-        finally:
-            # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
-            cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
-    return torch.from_numpy(maps).to(images)
+            import pytorch_grad_cam
+            from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+        except ImportError:
+            raise CamwallError(
+                f"{name} is computed by the package grad-cam: pip install 'camwall[grad-cam]'"
+            ) from None
+        images = images.to(next(model.parameters()).dtype)
+        exposed = _Exposed(model)
+        with (
+            torch.autocast(images.device.type, enabled=False),
+            redirect_stderr(io.StringIO()),  # its progress bars
+        ):
+            cam = getattr(pytorch_grad_cam, name)(exposed, [exposed.layer])
+            try:
+                found = cam(images, [ClassifierOutputTarget(index) for index in target.tolist()])
+            finally:
+                # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
+                cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
+        return torch.from_numpy(found).to(images)
+
+    return maps
 
 
 def through_package(method: Method) -> Method:
@@ -79,26 +71,16 @@ def through_package(method: Method) -> Method:
     CamwallError
         The package has no such method.
     """
-    name = method.package
-    if name is None:
+    if method.package is None:
         raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
-    return replace(method, raw=None, rendered=lambda evidence: maps_of(evidence, name))
+    return replace(method, raw=None, function=grad_cam(method.package))
 
 
+#: What the package alone has.
 GRAD_CAM = tuple(
-    through_package(
-        Method(
-            name=name,
-            weights=weights,
-            mechanism=mechanism,
-            sees_through=True,
-            reference=reference,
-            package=package,
-        )
-    )
-    for name, package, weights, mechanism, reference in (
+    through_package(Method(name, weights, mechanism, reference, package=name.replace("-", "_")))
+    for name, weights, mechanism, reference in (
         (
-            "ShapleyCAM",
             "ShapleyCAM",
             "the mean over the map of G − ½ (∂G/∂B)·B",
             Mechanism.SIGNED,
@@ -106,14 +88,12 @@ GRAD_CAM = tuple(
         ),
         (
             "FEM",
-            "FEM",
             "how often the channel lies two σ above its mean",
             Mechanism.ACTIVATIONS,
             "fuad2020fem",
         ),
         (
             "KPCA-CAM",
-            "KPCA_CAM",
             "a kernel's first component",
             Mechanism.ACTIVATIONS,
             "karmani2024kpca",

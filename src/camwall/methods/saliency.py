@@ -1,0 +1,107 @@
+"""A method's maps on a pass, raw and as they are shown.
+
+They are shown as the package grad-cam shows them:
+
+=====================  ===========================================================================
+choice                 here, as in grad-cam 1.5.7
+=====================  ===========================================================================
+negative values        cut at 0 first
+normalisation          (m − min m) / (10⁻⁷ + max(m − min m)) on the raw map, and again once resized
+resizing               bilinear, half-pixel centres (``align_corners=False``, ``cv2.resize``)
+=====================  ===========================================================================
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from camwall.as_found import evaluating, gradients_kept
+from camwall.errors import CamwallError
+from camwall.methods.evidence import Evidence
+from camwall.methods.registry import Method, SaliencyFunction
+
+_EPS = 1e-7
+
+
+def min_max(maps: Tensor) -> Tensor:
+    """Each of the maps [N, h, w] to [0, 1]; a constant map becomes 0."""
+    maps = maps - maps.amin(dim=(1, 2), keepdim=True)
+    return maps / (_EPS + maps.amax(dim=(1, 2), keepdim=True))
+
+
+def render(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    """Raw maps [N, h, w] to saliency maps [N, H, W] in [0, 1]."""
+    maps = min_max(raw.clamp(min=0))[:, None]
+    return min_max(F.interpolate(maps, size, mode="bilinear", align_corners=False)[:, 0])
+
+
+@contextmanager
+def same_draws() -> Iterator[None]:
+    """The same random numbers for every call, and the caller's own sequence goes on after it."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people draw from it
+    with torch.random.fork_rng():
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+class Saliency:
+    """The maps of a method on the images of a pass; a method that draws draws the same each time.
+
+    Attributes
+    ----------
+    method : Method
+    raw : tensor [N, h, w], or None
+        Before negative values are cut; None of a method of another package or one's own.
+    cut : tensor [N, h, w], or [N, H, W] where there are no raw maps
+        Without what is negative, neither resized nor stretched.
+    shown : tensor [N, H, W]
+        As `explain` gives them, at least in single precision.
+
+    Raises
+    ------
+    CamwallError
+        A function's maps are not [N, H, W].
+    """
+
+    def __init__(self, evidence: Evidence, method: Method) -> None:
+        self.method, self._size = method, evidence.model.wall.shape
+        self.raw: Tensor | None = None
+        if method.raw is not None:
+            raw = method.raw(evidence)
+            self.raw = raw if evidence.differentiable else raw.detach()
+            self.cut = self.raw.clamp(min=0)
+        else:
+            assert method.function is not None
+            self.cut = _called(method.function, evidence, method.name)
+
+    @cached_property
+    def shown(self) -> Tensor:
+        full = self.cut.to(torch.promote_types(self.cut.dtype, torch.float32))
+        return full if self.raw is None else render(full, self._size)
+
+
+def _called(function: SaliencyFunction, evidence: Evidence, name: str) -> Tensor:
+    """What a function gives for copies of the images, with the model left as it was."""
+    model, images = evidence.model, evidence.images.detach()
+    with same_draws(), evaluating(model), gradients_kept(model), torch.enable_grad():
+        found = function(model, images.clone(), evidence.target.clone())
+    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+    wanted = [len(images), *images.shape[2:]]
+    if list(maps.shape) != wanted:
+        raise CamwallError(
+            f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
+            f"{wanted}, one map at the image's size for each image"
+        )
+    return maps
