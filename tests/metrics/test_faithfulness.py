@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
 import camwall
-from camwall.methods import Evidence, Saliency, find
+from camwall.methods import METHODS, Evidence, Saliency, chosen
 from camwall.metrics import METRICS
 from camwall.metrics.faithfulness import BLUR, STEPS
 from camwall.models import Preprocessing, WalledModel
@@ -38,7 +38,7 @@ def measured(name: str, model: WalledModel, images: Tensor, method, **annotation
     with torch.no_grad():
         evidence = Evidence(model, images, 0)
         evidence.annotations = annotations
-        return METRICS[name](evidence, Saliency(evidence, find(method)))
+        return METRICS[name](evidence, Saliency(evidence, chosen(method)[0]))
 
 
 def pixels(values: list[float]) -> Tensor:
@@ -126,7 +126,7 @@ def test_completeness() -> None:
     raw = camwall.explain(model, images, "GradCAM", 0, normalize=False)
     with torch.no_grad():
         evidence = Evidence(model, images, 0)
-        signed = Saliency(evidence, find("GradCAM")).raw
+        signed = Saliency(evidence, METHODS["GradCAM"]).raw
         bias = model.head(torch.zeros_like(evidence.maps))[:, 0]
     assert signed is not None
     torch.testing.assert_close(signed.clamp(min=0), raw)

@@ -19,6 +19,9 @@ from camwall.models.rest import Rest
 Target = int | Sequence[int] | Tensor | None
 T = TypeVar("T")
 
+#: Perturbed copies of an image that run through the network at a time.
+CHUNK = 4
+
 
 def as_target(target: Target, scores: Tensor) -> Tensor:
     """The class to explain for each image, as indices [N]: the top class where none is given.

@@ -8,13 +8,10 @@ from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.methods.cams import weighted
-from camwall.methods.evidence import Evidence
+from camwall.methods.evidence import CHUNK, Evidence
 from camwall.methods.registry import Mechanism, Method
 from camwall.models.masked import linear
 from camwall.wall.reach import leaves
-
-#: Perturbed copies of an image that run through the network at a time.
-CHUNK = 4
 
 # ---------------------------------------------------------------------------------------------
 # AblationCAM

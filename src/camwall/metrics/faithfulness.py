@@ -5,6 +5,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from camwall.methods import Evidence, Saliency
+from camwall.methods.evidence import CHUNK
 from camwall.metrics.metric import Metric
 from camwall.models import fill
 
@@ -46,7 +47,7 @@ def _along(evidence: Evidence, maps: Saliency, before: Tensor, after: Tensor) ->
         turned[:, visible] = rank < ends[:, None]
         turned = turned.view(-1, 1, *evidence.images.shape[2:])
         images = torch.where(turned, after[i : i + 1], before[i : i + 1])
-        scores = evidence.scores_of(images.split(evidence.chunk))
+        scores = evidence.scores_of(images.split(CHUNK))
         chances = evidence.target_scores(scores.softmax(dim=1), i)
         found.append(torch.trapezoid(chances, dx=1 / STEPS))
     return torch.stack(found)

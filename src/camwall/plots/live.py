@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from camwall.check import Report
 from camwall.errors import BlindnessError, CamwallError
 from camwall.images import read_image
-from camwall.methods import Evidence, Saliency, find
+from camwall.methods import Evidence, Saliency, chosen
 from camwall.models import WalledModel, build_wall, fill
 from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR
 from camwall.stacks import Stacks
@@ -175,7 +175,7 @@ def live_wall(network: nn.Module, cases: Sequence[Case], walls: Sequence[int]) -
         "side": side,
         "grid": list(model.visible_cells.shape),
         "walls": list(walls),
-        "methods": [{"name": name, "sees": find(name).sees_through} for name in METHODS],
+        "methods": [{"name": m.name, "sees": m.sees_through} for m in chosen(METHODS)],
         "cases": shown,
         "noise": noise,
         "digits": DIGITS,
@@ -233,7 +233,7 @@ def _under(model: WalledModel, images: Tensor, maps: _Maps, covered: bool) -> di
     """Scores and maps of one case's images behind a wall; ``covered``: it hides what differs."""
     with torch.no_grad():
         evidence = Evidence(model, images)
-        raw = {name: Saliency(evidence, find(name)).cut for name in METHODS}
+        raw = {m.name: Saliency(evidence, m).cut for m in chosen(METHODS)}
     at_visible = evidence.gradients[:, :, model.visible_cells]
     if not (at_visible == at_visible[..., :1]).all():
         raise CamwallError(
