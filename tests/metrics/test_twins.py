@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import camwall
 from camwall import METHODS, CamwallError, Preprocessing, build_wall, twins
 from camwall.config import quick
-from camwall.methods import Mechanism, Method, find, opticam
+from camwall.methods import Mechanism, Method, chosen, opticam
 from camwall.metrics import twins_each
 from camwall.models import WalledModel
 from camwall.theory import windowed_gradcam
@@ -72,11 +72,10 @@ def test_every_registered_method(network: str, axis: str) -> None:
     """Equal bit for bit, 0 or between, as the register says; resized maps up to rounding."""
     own = [opticam(steps=3) if name == "Opti-CAM" else name for name in METHODS]
     packaged = [
-        replace(find(name, "grad-cam"), name=f"{name}, grad-cam")
-        for name in METHODS
-        if METHODS[name].package and METHODS[name].raw
+        replace(method, name=f"{method.name}, grad-cam")
+        for method in chosen([m for m in METHODS.values() if m.package and m.raw], "grad-cam")
     ]
-    methods = [find(method) for method in [*own, *packaged]]
+    methods = chosen([*own, *packaged])
     for seed in range(3):
         found = twins_each(
             PARTS[network](seed),
@@ -185,7 +184,6 @@ def test_the_dial(axis: str) -> None:
             f"radius {r}",
             "a mean over a window",
             Mechanism.OWN,
-            None,
             "",
             raw=lambda evidence, r=r: windowed_gradcam(evidence.maps, evidence.gradients, r),
         )

@@ -4,6 +4,7 @@ Maps are [V, P], channels by positions; sums are written out in float64.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import sqrt
 
 import numpy as np
@@ -17,14 +18,12 @@ from camwall.methods.cams import (
     gradcam,
     gradcam_elementwise,
     gradcam_pp,
-    gradcam_pp_exact,
     hirescam,
     layercam,
     weighted,
     xgradcam,
 )
-from camwall.methods.components import corrected
-from camwall.methods.principal import first_component
+from camwall.methods.eigen import corrected, first_component
 from tests.helpers.architectures import OTHERS, POOLED, SIZE, architecture, prepared
 
 DRAWS = 1000
@@ -68,7 +67,7 @@ def test_equal_activations_get_equal_values() -> None:
 ONE_A_CHANNEL = {
     "GradCAM": gradcam,
     "GradCAM++": gradcam_pp,
-    "GradCAM++ (paper)": gradcam_pp_exact,
+    "GradCAM++ (paper)": partial(gradcam_pp, eps=0.0),
     "XGradCAM": xgradcam,
     "EigenCAM": lambda maps, gradients: first_component(maps),
     "EigenCAM (corrected)": lambda maps, gradients: corrected(first_component(maps)),

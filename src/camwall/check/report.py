@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, PAPER, Engine
@@ -82,16 +81,15 @@ def bootstrap(
     sums = pd.DataFrame({"sum": sizes * values, "size": sizes}).groupby(members).sum().to_numpy()
     if len(sums) < 2:
         return float("nan"), float("nan")
-    found = stats.bootstrap(
-        sums.T,
-        lambda total, size, axis: total.sum(axis) / size.sum(axis),
-        paired=True,
-        n_resamples=resamples,
-        batch=max(1, 2**20 // len(sums)),  # so that memory stays flat
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    rng = np.random.default_rng(seed)
+    block = max(1, 2**20 // len(sums))  # resamples at a time, so that memory stays flat
+    means = []
+    for start in range(0, resamples, block):
+        drawn = rng.integers(len(sums), size=(min(block, resamples - start), len(sums)))
+        total, size = sums[drawn].sum(axis=1).T
+        means.append(total / size)
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _mean(records: pd.DataFrame, metric: str) -> tuple[float, float, float]:

@@ -35,10 +35,14 @@ def min_max(maps: Tensor) -> Tensor:
     return maps / (_EPS + maps.amax(dim=(1, 2), keepdim=True))
 
 
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [N, h, w] to [N, H, W], bilinear with half-pixel centres."""
+    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
 def render(raw: Tensor, size: tuple[int, int]) -> Tensor:
     """Raw maps [N, h, w] to saliency maps [N, H, W] in [0, 1]."""
-    maps = min_max(raw.clamp(min=0))[:, None]
-    return min_max(F.interpolate(maps, size, mode="bilinear", align_corners=False)[:, 0])
+    return min_max(upsample(min_max(raw.clamp(min=0)), size))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.methods.rendering import upsample
+from camwall.methods.saliency import upsample
 from camwall.metrics import Twins, leak
 from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR, picture, use_style
 from camwall.wall import Wall
