@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from functools import wraps
 from pathlib import Path
@@ -40,31 +40,17 @@ def _helps(documented: Any) -> dict[str, str]:
     return {name: text for names, text in plain.items() for name in names.split(", ")}
 
 
-def _offered(function: Callable[..., Any], arguments: tuple[str, ...]) -> Iterator[Any]:
-    """A function's parameters as typer takes them: `arguments` by their place, others by name."""
-    helps = _helps(evaluate) | _helps(function)
-    for parameter in inspect.signature(function).parameters.values():
-        name, kind, default = parameter.name, parameter.annotation, parameter.default
-        several = list[str] in (kind, *get_args(kind))
-        if name in ("command", "progress"):
-            continue
-        if parameter.kind is parameter.VAR_KEYWORD:  # the fields of the recipe
-            recipe = _helps(Recipe)
-            yield from (
-                _named(field.name, field.type | None, None, typer.Option(help=recipe[field.name]))  # type: ignore[operator]
-                for field in fields(Recipe)
-            )
-        elif name in arguments:
-            info = typer.Argument(help=helps[name])
-            yield _named(name, kind, default if several else parameter.empty, info)
-        else:
-            flags = {"masked": ["--masked/--baseline"]}.get(name, [])
-            if several or default is False:  # what is given one by one; what is off by itself
-                flags = [f"--{name.removesuffix('s') if several else name}".replace("_", "-")]
-            yield _named(name, kind, default, typer.Option(*flags, help=helps[name]))
-
-
-def _named(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
+def _offered(name: str, kind: Any, default: Any, text: str, argument: bool) -> inspect.Parameter:
+    """A parameter as typer takes it: an argument, given by its place, or an option."""
+    several = list[str] in (kind, *get_args(kind))
+    info = typer.Argument(help=text)
+    if not argument:
+        flags = {"masked": ["--masked/--baseline"]}.get(name, [])
+        if several or default is False:  # what is given one by one; what is off by itself
+            flags = [f"--{name.removesuffix('s') if several else name}".replace("_", "-")]
+        info = typer.Option(*flags, help=text)
+    elif not several:
+        default = inspect.Parameter.empty
     keyword = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, info])
 
@@ -87,10 +73,11 @@ def offer(
     told : callable
         What is printed of the result, if there is one, by the first process of a launcher's.
     """
+    known = inspect.signature(function).parameters
 
     @wraps(function)
     def run(**given: Any) -> None:
-        if "command" in inspect.signature(function).parameters:
+        if "command" in known:
             given["command"] = shlex.join(["camwall", *sys.argv[1:]])
         result = function(**given)
         if result is not None and os.environ.get("RANK", "0") == "0":
@@ -99,9 +86,17 @@ def offer(
         if torch is not None and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
-    parameters = list(_offered(function, arguments))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    taken = {p.name: (p.annotation, p.default) for p in known.values()}
+    if taken.pop("changes", None):
+        taken |= {each.name: (each.type | None, None) for each in fields(Recipe)}  # type: ignore[operator]
+    helps = _helps(evaluate) | _helps(Recipe) | _helps(function)
+    offered = [
+        _offered(each, *how, helps[each], each in arguments)
+        for each, how in taken.items()
+        if each not in ("command", "progress")
+    ]
+    run.__signature__ = inspect.Signature(offered)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in offered}
     text = (inspect.getdoc(function) or "").partition("\nParameters\n")[0].replace("`", "")
     app.command(name, help=re.sub(r"\b\n\b", " ", text))(run)
 

@@ -1,8 +1,8 @@
 """Training from the first step to the last: epochs, checkpoints, metrics, progress."""
 
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,21 +117,21 @@ def fit(
     trainer = Trainer(model, data, recipe, workers, folder)
     trainer.resume()
     main, images = trainer.accelerator.is_main_process, trainer.schedule.steps * recipe.batch
-    with (
-        _board(folder if tensorboard and main else None, trainer.history) as show,
-        tqdm(
-            total=recipe.epochs * images,
-            initial=trainer.epoch * images + trainer.step * recipe.batch,
-            unit="image",
-            unit_scale=True,
-            disable=not (progress and main),
-        ) as bar,
-    ):
+    shown = folder if tensorboard and main else None
+    if shown is not None:
+        _show(shown, trainer.history)
+    with tqdm(
+        total=recipe.epochs * images,
+        initial=trainer.epoch * images + trainer.step * recipe.batch,
+        unit="image",
+        unit_scale=True,
+        disable=not (progress and main),
+    ) as bar:
         while trainer.epoch < recipe.epochs:
-            rate = _epoch(trainer, save_every, bar)
-            _end_epoch(trainer, measure, rate)
+            _end_epoch(trainer, measure, _epoch(trainer, save_every, bar))
             trainer.save()
-            show()
+            if shown is not None:
+                _show(shown, trainer.history)
     model = trainer.expanded()
     if folder is not None and main:
         trainer.write_metrics()  # a kill may have come between the last checkpoint and them
@@ -214,28 +214,13 @@ def _end_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> None:
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
 
 
-@contextmanager
-def _board(out: Path | None, history: list[dict[str, Any]]) -> Iterator[Callable[[], None]]:
-    """What shows the epochs that were not shown yet in ``out/tensorboard``; nothing without."""
-    if out is None:
-        yield lambda: None
-        return
+def _show(out: Path, history: list[dict[str, Any]]) -> None:
+    """Write the numbers of all epochs to ``out/tensorboard``, anew: each once after any restart."""
     with extra("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
-    with writing(out / BOARD):  # what an earlier start showed is shown again, and once
-        board, shown = SummaryWriter(str(out / BOARD), purge_step=1), 0
-
-    def show() -> None:
-        nonlocal shown
-        with writing(out / BOARD):
-            for row in history[shown:]:
+    with writing(out / BOARD):
+        shutil.rmtree(out / BOARD, ignore_errors=True)
+        with SummaryWriter(str(out / BOARD), purge_step=1) as board:
+            for row in history:
                 for name, value in row.items():
                     board.add_scalar(name, value, row["epoch"])
-            board.flush()
-        shown = len(history)
-
-    show()
-    try:
-        yield show
-    finally:
-        board.close()
