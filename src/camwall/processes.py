@@ -1,39 +1,19 @@
 """The processes of one run, as `accelerate launch` starts them, or this one alone."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Union
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from camwall.errors import extra
 
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
 #: How the variables begin by which a launcher tells its processes of one another.
 _LAUNCHER = ("WORLD_SIZE", "ACCELERATE_", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-
-
-@dataclass(frozen=True)
-class Alone:
-    """This process by itself, with what is used of accelerate's `PartialState`."""
-
-    device: torch.device
-    process_index: int = 0
-    num_processes: int = 1
-    is_main_process: bool = True
-
-    def main_process_first(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def wait_for_everyone(self) -> None:
-        pass
-
-
-Processes = Union["PartialState", Alone]
+#: accelerate's `PartialState`, or, for a process alone, what is used of it.
+Processes = Any
 
 
 def processes() -> Processes:
@@ -49,7 +29,14 @@ def processes() -> Processes:
     """
     if not any(name.startswith(_LAUNCHER) for name in os.environ):
         found = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
-        return Alone(found or torch.device("cpu"))
+        return SimpleNamespace(
+            device=found or torch.device("cpu"),
+            process_index=0,
+            num_processes=1,
+            is_main_process=True,
+            main_process_first=nullcontext,
+            wait_for_everyone=lambda: None,
+        )
     with extra("train"):
         from accelerate import PartialState
         from accelerate.utils import parse_flag_from_env
