@@ -149,10 +149,10 @@ def draw_networks(
         layers = [_draw((n, b, a), tau, generator, weights) for a, b in pairwise(sizes)]
         layers[0].view(n, -1, filters, rows, columns)[..., setting.visible_rows :, :] = 0
         with torch.enable_grad():
-            x = F.max_pool2d(maps.requires_grad_(), setting.pool).reshape(n, -1, 1)
+            x = F.max_pool2d(maps.requires_grad_(), setting.pool).flatten(1)
             for layer in layers[:-1]:
-                x = activation(layer @ x)
-            scores = (layers[-1] @ x).flatten()
+                x = activation((layer * x[:, None]).sum(-1))
+            scores = (layers[-1][:, 0] * x).sum(-1)
             (gradients,) = torch.autograd.grad(scores.sum(), maps)  # each score has maps of its own
         yield Networks(bank, tuple(layers), maps.detach(), gradients, scores.detach())
 
