@@ -114,16 +114,14 @@ def main() -> None:
     for filters in args.filters:
         rows += compare(filters, args.repeats, image)
         print(pd.DataFrame(rows[-len(SAMPLERS) :]).round(1).to_string(index=False), flush=True)
-    write_csv(args.out / "speed.csv", pd.DataFrame(rows))
     parameters = {"filters": args.filters, "repeats": args.repeats}
-    write_json(
-        args.out / "manifest.json",
-        manifest(
-            parameters | {"threads": torch.get_num_threads(), "tau": TAU, "place": PLACE},
-            seed=0,
-            command=" ".join(["python benchmarks/theory_montecarlo.py", *sys.argv[1:]]),
-        ),
+    about = manifest(  # before anything is written: it says whether the tree is clean
+        parameters | {"threads": torch.get_num_threads(), "tau": TAU, "place": PLACE},
+        seed=0,
+        command=" ".join(["python benchmarks/theory_montecarlo.py", *sys.argv[1:]]),
     )
+    write_csv(args.out / "speed.csv", pd.DataFrame(rows))
+    write_json(args.out / "manifest.json", about)
 
 
 if __name__ == "__main__":
