@@ -1,7 +1,7 @@
 """The training sets: what each study trains on, which network, and by which recipe."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +47,10 @@ class TrainingData:
         return model
 
 
-def _arrays(
-    name: str, train: ArraySource, test: ArraySource, class_names: Sequence[str]
-) -> TrainingData:
-    """Small images, normalised by the mean and standard deviation of the training set's pixels."""
-    pixels = train.images.double() / 255
-    size = train.images.shape[2]
-    preprocessing = Preprocessing(
-        mean=tuple(round(v, 4) for v in pixels.mean((0, 2, 3)).tolist()),
-        std=tuple(round(v, 4) for v in pixels.std((0, 2, 3)).tolist()),
-        resize=None if size == SMALL_SIZE else size,
-        crop=SMALL_SIZE,
-    )
-    return TrainingData(name, train, test, preprocessing, tuple(class_names))
+Parts = tuple[ImageSource, ImageSource, Sequence[str]]  # to train, to test, class names
 
 
-def _digits() -> TrainingData:
+def _digits() -> Parts:
     images, labels = datasets.digits()
     with extra("train"):
         from sklearn.model_selection import train_test_split
@@ -72,16 +60,16 @@ def _digits() -> TrainingData:
         np.arange(len(labels)), test_size=0.25, random_state=0, stratify=labels.numpy()
     )
     train, test = (ArraySource(images[part], labels[part]) for part in parts)
-    return _arrays("digits", train, test, [str(digit) for digit in range(10)])
+    return train, test, [str(digit) for digit in range(10)]
 
 
-def _fashion() -> TrainingData:
+def _fashion() -> Parts:
     parts = (datasets.fashion_mnist(train=train) for train in (True, False))
     train, test = (ArraySource(images[:, None], labels) for images, labels in parts)
-    return _arrays("fashion", train, test, FASHION.split(","))
+    return train, test, FASHION.split(",")
 
 
-def _cifar10() -> TrainingData:
+def _cifar10() -> Parts:
     from torchvision.datasets import CIFAR10
 
     root = cache_dir() / "cifar-10"
@@ -96,18 +84,17 @@ def _cifar10() -> TrainingData:
         ArraySource(torch.from_numpy(p.data).permute(0, 3, 1, 2), torch.tensor(p.targets))
         for p in parts
     )
-    return _arrays("cifar10", train, test, parts[0].classes)
+    return train, test, parts[0].classes
 
 
-def _split(folder: str) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
-    """Training images, test images and class names of one of the ways to give a folder."""
-    if folder.startswith(HUB):
-        splits = hub_sources(folder.removeprefix(HUB))
-        return *splits, splits[0].classes
+def _folder(folder: str) -> Parts:
     root = Path(folder)
+    if folder.startswith(HUB):
+        train, test = hub_sources(folder.removeprefix(HUB))
+        return train, test, train.classes
     if (root / "train").is_dir() or (root / "val").is_dir():
-        train = FolderSource(root / "train")
-        return train, FolderSource(root / "val", train.classes), train.classes
+        source = FolderSource(root / "train")
+        return source, FolderSource(root / "val", source.classes), source.classes
     whole = FolderSource(root)
     place = torch.cat([torch.arange(int(count)) for count in whole.labels.bincount()])
     held_out = place % 10 == 1  # the second of every ten images of a class
@@ -120,12 +107,18 @@ def _split(folder: str) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
     return Subset(whole, ~held_out), Subset(whole, held_out), whole.classes
 
 
-def _folder(name: str, folder: str) -> TrainingData:
-    train, test, classes = _split(folder)
-    frame = datasets.imagenet_classes()
-    readable = dict(zip(frame["wnid"], frame["name"], strict=True))
-    names = tuple(readable.get(synset, synset) for synset in classes)
-    return TrainingData(name, train, test, Preprocessing(), names)
+def _prepared(source: ImageSource, small: bool) -> Preprocessing:
+    """How images are prepared: as ImageNet's, those in memory by the pixels they have."""
+    if isinstance(source, ArraySource):
+        pixels, size = source.images.double() / 255, source.images.shape[2]
+        return Preprocessing(
+            mean=tuple(round(v, 4) for v in pixels.mean((0, 2, 3)).tolist()),
+            std=tuple(round(v, 4) for v in pixels.std((0, 2, 3)).tolist()),
+            resize=None if size == SMALL_SIZE else size,
+            crop=SMALL_SIZE,
+        )
+    # The same margin as 256 and 224.
+    return Preprocessing(resize=32, crop=SMALL_SIZE) if small else Preprocessing()
 
 
 @dataclass(frozen=True)
@@ -137,13 +130,14 @@ class Study:
     name : str
     recipe : Recipe
     read : callable
-        Gives the images; it takes no folder, or, with ``of_folder``, must have one.
+        Gives images to train on, images to test on, and the names of the classes.
     of_folder : bool
+        Whether it reads a folder, which it takes.
     """
 
     name: str
     recipe: Recipe
-    read: Callable[..., TrainingData]
+    read: Callable[..., Parts]
     of_folder: bool = False
 
     def load(self, folder: str | None = None, *, small: bool = False) -> TrainingData:
@@ -168,12 +162,12 @@ class Study:
             raise CamwallError(f"the study {self.name} reads no folder: leave data out")
         if self.of_folder and not folder:
             raise CamwallError("this study reads a folder of images: say which (data)")
-        loaded = self.read(self.name, folder) if self.of_folder else self.read()
-        if not small or loaded.preprocessing.crop == SMALL_SIZE:
-            return loaded
-        # The same margin as 256 and 224.
-        shrunk = replace(loaded.preprocessing, resize=32, crop=SMALL_SIZE)
-        return replace(loaded, preprocessing=shrunk)
+        train, test, classes = self.read(folder) if self.of_folder else self.read()
+        if self.of_folder:  # which may be called by ImageNet's synsets
+            frame = datasets.imagenet_classes()
+            readable = dict(zip(frame["wnid"], frame["name"], strict=True))
+            classes = [readable.get(name, name) for name in classes]
+        return TrainingData(self.name, train, test, _prepared(train, small), tuple(classes))
 
 
 _WHOLE = (1.0, 1.0)
