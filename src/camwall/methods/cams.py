@@ -27,10 +27,10 @@ def gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     return weighted(gradients.mean(dim=_SPACE), maps)
 
 
-def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
-    """α_v = Σ_p a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0.
+def gradcam_pp_weights(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
+    """a_v[p] ReLU(G_v[p]),  a_v = G² / (2G² + (Σ_q B_v[q]) G³ + eps), 0 where G = 0: [N, V, h, w].
 
-    The paper's equation 19 has eps = 0.
+    GradCAM++'s weights before they are summed over positions. The paper's equation 19 has eps = 0.
     """
     # Where the gradient is 0 the share is 0/0 for eps = 0; the ReLU makes it 0 in any case, and
     # negative gradients too, for which the denominator may vanish.
@@ -41,7 +41,12 @@ def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
         share = squares / denominator.where(positive, 1.0)
     else:  # G² taken out of the fraction: the square of a small gradient would vanish
         share = 1 / (2 + maps.sum(dim=_SPACE, keepdim=True) * gradients).where(positive, 1.0)
-    return weighted((share * gradients).where(positive, 0.0).sum(dim=_SPACE), maps)
+    return (share * gradients).where(positive, 0.0)
+
+
+def gradcam_pp(maps: Tensor, gradients: Tensor, eps: float = 1e-6) -> Tensor:
+    """α_v = Σ_p of `gradcam_pp_weights`."""
+    return weighted(gradcam_pp_weights(maps, gradients, eps).sum(dim=_SPACE), maps)
 
 
 def xgradcam(maps: Tensor, gradients: Tensor) -> Tensor:

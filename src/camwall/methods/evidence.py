@@ -121,7 +121,7 @@ class Evidence:
         images = images.clone() if images.is_inference() else images
         self.model, self.images = model, images
         self.visible_only, self.differentiable = visible_only, differentiable
-        self._own: dict[str, Tensor] = {}
+        self._own: dict[str, Any] = {}
         self._shared: dict[str, Any] = {}
         with torch.set_grad_enabled(differentiable):
             self.scores = finite(model.passed(images, self._keep))
@@ -179,7 +179,7 @@ class Evidence:
         maps = [self.model.visible_maps(images, trunk) for images in lasting]
         return self.chain(torch.cat(maps))
 
-    def once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    def once(self, name: str, compute: Callable[[], T]) -> T:
         """A result of this pass that several methods need."""
         if name not in self._own:
             self._own[name] = compute()

@@ -35,19 +35,18 @@ def _along(evidence: Evidence, maps: Saliency, before: Tensor, after: Tensor) ->
     """
     visible = ~evidence.model.wall.hidden.flatten().to(before.device)
     count = int(visible.sum())
+    ends = torch.linspace(0, count, STEPS + 1, device=before.device).round()
     found = []
     for i, each in enumerate(maps.shown.flatten(1)):
         shuffled = torch.randperm(count).to(each.device)
-        rank = torch.empty(count, dtype=torch.long, device=each.device)
-        rank[shuffled[each[visible][shuffled].argsort(descending=True, stable=True)]] = (
-            torch.arange(count, device=each.device)
-        )
+        order = shuffled[each[visible][shuffled].argsort(descending=True, stable=True)]
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(count, device=each.device)
         turned = torch.zeros(STEPS + 1, *visible.shape, dtype=torch.bool, device=each.device)
-        ends = torch.linspace(0, count, STEPS + 1, device=each.device).round()
         turned[:, visible] = rank < ends[:, None]
         turned = turned.view(-1, 1, *evidence.images.shape[2:])
         images = torch.where(turned, after[i : i + 1], before[i : i + 1])
-        scores = evidence.scores_of(images.split(CHUNK))
+        scores = evidence.scores_of([images])
         chances = evidence.target_scores(scores.softmax(dim=1), i)
         found.append(torch.trapezoid(chances, dx=1 / STEPS))
     return torch.stack(found)
@@ -79,9 +78,13 @@ def class_sensitivity(evidence: Evidence, maps: Saliency) -> Tensor:
 
     0 for a method that gives every class the same map.
     """
-    others = evidence.scores.detach().clone()
-    others.scatter_(1, evidence.target[:, None], -torch.inf)
-    other = Saliency(Evidence(evidence.model, evidence.images, others.argmax(dim=1)), maps.method)
+
+    def asked_for_another() -> Evidence:
+        scores = evidence.scores.detach().clone()
+        scores.scatter_(1, evidence.target[:, None], -torch.inf)
+        return Evidence(evidence.model, evidence.images, scores.argmax(dim=1))
+
+    other = Saliency(evidence.once("another class", asked_for_another), maps.method)
     both = [values.double().flatten(1) for values in (maps.cut, other.cut)]
     lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
     return 1 - (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
