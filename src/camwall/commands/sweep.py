@@ -1,10 +1,11 @@
 """One check under several choices: what of a table is the methods', and what is the wall's."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -14,7 +15,9 @@ from camwall import runs, stacks
 from camwall.check.report import Report, default_methods
 from camwall.check.run import DEFAULT_METRICS, check
 from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import METHODS
+from camwall.methods import METHODS, AnyMethod, repairs
+from camwall.metrics import METRICS
+from camwall.metrics.localisation import OUTLINE
 from camwall.models import WalledModel, WholeModel, build_wall, efficientnet_lite0
 from camwall.models.library import DEFAULT_ROW
 from camwall.models.preprocessing import LITE
@@ -29,9 +32,10 @@ SLOW_RESPONSES = 6
 
 @dataclass(frozen=True)
 class Variant:
-    """One choice: a model, the images it is checked on, what is measured.
+    """One choice: a model, the images it is checked on, what is measured of which methods.
 
-    The slow methods are asked on the first ``slow`` of the images.
+    The slow methods are asked on the first ``slow`` of the images; without a list of methods the
+    others are all that the engine has. Annotations are as `check` takes them.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Variant:
     images: Stacks
     metrics: Sequence[str] = DEFAULT_METRICS
     slow: int = 0
+    methods: Sequence[AnyMethod] | None = None
+    annotations: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def constructions(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
@@ -80,11 +86,57 @@ def walls(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant
             yield Variant(f"{name}, {construction}", model, made, slow=slow)
 
 
+#: What is compared by price beside the engine's methods: those of grad-cam alone, repairs and null
+#: repairs, and what a method must beat.
+BESIDE: tuple[AnyMethod, ...] = (
+    *(name for name, method in METHODS.items() if method.raw is None),
+    repairs.windowed(1),
+    repairs.windowed(2),
+    repairs.GRADCAM_PP_AT_POSITION,
+    repairs.gated(METHODS["GradCAM"]),
+    repairs.cut_below(METHODS["GradCAM"], 5 / 7),
+    repairs.gradient,
+    repairs.input_times_gradient,
+    repairs.flat,
+    repairs.centre,
+)
+#: Metrics that run the network on some twenty perturbed images for each map.
+DEAR = ("deletion", "insertion")
+#: Where EfficientNet-Lite0 is asked besides its last layer: the outputs of three earlier blocks.
+EARLIER = ("_blocks.13", "_blocks.9", "_blocks.4")
+
+
+def prices(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+    """What each method gives and costs, by every metric, at the last layer and at earlier ones.
+
+    At the earlier ones on a third of the stacks, without the `DEAR` metrics; so with the wall on
+    top.
+    """
+    metrics = [name for name in METRICS if name != "leak_clear"]  # comes with the leak
+    cheap = [name for name in metrics if name not in DEAR]
+    methods = [*(name for name in default_methods() if name not in SLOW), *BESIDE]
+    notes = {OUTLINE: list(stacks.outlines(images))}
+    last = build_wall(network, DEFAULT_ROW)
+    yield Variant("last layer", last, images, metrics, slow, methods, notes)
+    images = images.head(-(-len(images) // 3))
+    notes = {OUTLINE: notes[OUTLINE][: len(images)]}
+    for layer in EARLIER:
+        model = build_wall(network, DEFAULT_ROW, layer)
+        yield Variant(layer, model, images, cheap, 0, methods, notes)
+    height, width = LITE.size
+    top = Wall.rows(height, width, 0, height - DEFAULT_ROW)
+    folder = images.folder.with_name(f"{images.folder.name}-above-{height - DEFAULT_ROW}")
+    made = stacks.open(folder, n=len(images), wall=top, progress=False)
+    notes = {OUTLINE: list(stacks.outlines(made))}
+    yield Variant("wall on top", build_wall(network, top), made, cheap, 0, methods, notes)
+
+
 STUDIES: dict[str, Callable[[nn.Module, Stacks, int], Iterator[Variant]]] = {
     "construction": constructions,
     "both": lambda *given: islice(constructions(*given), 2),
     "paint": paints,
     "wall": walls,
+    "price": prices,
 }
 
 
@@ -175,17 +227,26 @@ def load_sweep(folder: str | Path) -> dict[str, Report]:
 
 def _checked(variant: Variant, folder: Path) -> Report:
     """The report of one choice; the slow methods' responses on the first stacks only."""
-    fast = [name for name in default_methods() if METHODS[name].name not in SLOW]
-    model, images, metrics = variant.model, variant.images, variant.metrics
-    report = check(model, images, fast, metrics=metrics, run=folder, progress=False)
-    if not variant.slow:
+    fast = variant.methods
+    if fast is None:
+        fast = [name for name in default_methods() if name not in SLOW]
+
+    def part(methods: Sequence[AnyMethod], first: int, end: int, metrics: Sequence[str], run: Path):
+        images = replace(variant.images, frame=variant.images.frame.iloc[first:end])
+        notes = {name: values[first:end] for name, values in variant.annotations.items()}
+        options: dict[str, Any] = {"metrics": metrics, "annotations": notes, "run": run}
+        return check(variant.model, images, methods, **options, progress=methods is not fast)
+
+    report = part(fast, 0, len(variant.images), variant.metrics, folder)
+    slow = min(variant.slow, len(variant.images))
+    if not slow:
         return report
-    asked = images.head(variant.slow)
-    few = min(SLOW_RESPONSES, len(asked))
-    parts = [check(model, asked.head(few), SLOW, metrics=metrics, run=folder / "slow-1")]
-    if few < len(asked):
-        others = replace(asked, frame=asked.frame.iloc[few:])
-        parts.append(check(model, others, SLOW, metrics=["leak"], run=folder / "slow-2"))
+    few = min(SLOW_RESPONSES, slow)
+    parts = [part(SLOW, 0, few, variant.metrics, folder / "slow-1")]
+    if few < slow:
+        rest = [name for name in variant.metrics if name not in ("response", "class_sensitivity")]
+        parts.append(part(SLOW, few, slow, rest, folder / "slow-2"))
     records = pd.concat([report.records, *(part.records for part in parts)], ignore_index=True)
     order = [name for name in default_methods() if name in (*report.methods, *SLOW)]
+    order += [name for name in report.methods if name not in order]
     return replace(report, records=records, methods=tuple(order))

@@ -59,7 +59,7 @@ def gated(method: Method) -> Method:
 
 
 def cut_below(method: Method, share: float) -> Method:
-    """A method's raw map without its rows below ``share`` of the height: blind at one wall alone."""
+    """A raw map without its rows below ``share`` of the height: blind behind one wall alone."""
 
     def raw(evidence: Evidence) -> Tensor:
         assert method.raw is not None

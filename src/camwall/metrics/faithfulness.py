@@ -5,7 +5,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from camwall.methods import Evidence, Saliency
-from camwall.methods.evidence import CHUNK
 from camwall.metrics.metric import Metric
 from camwall.models import fill
 
