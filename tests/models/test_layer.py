@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
 from camwall import CamwallError, Preprocessing, Wall, build_wall, certify, explain
 from camwall.models import WalledModel
@@ -42,6 +43,14 @@ class Mapping(dict):
 
     def __getattr__(self, name: str) -> Any:
         return self[name]
+
+
+# As transformers does with each ModelOutput.
+register_pytree_node(
+    Mapping,
+    lambda mapping: (list(mapping.values()), list(mapping)),
+    lambda values, keys: Mapping(**dict(zip(keys, values, strict=True))),
+)
 
 
 class Named(NamedTuple):
@@ -472,7 +481,7 @@ def test_a_vit_takes_one_size_alone() -> None:
     large = Preprocessing((0.5,) * 3, (0.25,) * 3, None, 48)
     with pytest.raises(CamwallError, match=r"cannot take an input of shape \[2, 3, 48, 48\] \(Inp"):
         build_wall(ViT().eval(), 16, preprocessing=large)
-    with pytest.raises(CamwallError, match=r"cannot run on a side of .* by itself \(Input height"):
+    with pytest.raises(CamwallError, match=r"cannot run on each side by itself \(Input height"):
         build_wall(ViT().eval(), 16, construction="apart", preprocessing=PLAIN)
 
 

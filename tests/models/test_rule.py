@@ -331,11 +331,13 @@ def test_sides_whose_maps_do_not_make_up_the_map_are_refused() -> None:
     randomise(nn.ModuleList([features, head]), 0)
     parts = Parts(features, head)
     line = (
-        "a wall at row 8 gives maps of 8 and 16 rows, not 20 in all: this network cannot be run on"
+        "a wall at row 8 gives maps of 8 and 16 rows, which do not divide the map of 20; rows that"
     )
     with pytest.raises(CamwallError, match=line):
         walled(parts, 8, construction="apart")
-    with pytest.raises(CamwallError, match="at column 24 gives maps of 16 and 8 columns, not 20"):
+    with pytest.raises(
+        CamwallError, match="at column 24 gives maps of 16 and 8 columns, which do not"
+    ):
         walled(parts, Wall.columns(32, 32, 0, 24), construction="apart")
     assert walled(parts, 8).visible_cells.shape == (20, 20)
 

@@ -29,10 +29,9 @@ def build_wall(
 ) -> WalledModel:
     """Put a pretrained network behind a wall, without training.
 
-    The network keeps its weights, and shares them with the walled model; its scores change, since
-    it sees less of the image. Running statistics are taken as they are now: load weights first.
-    With x̃ the image whose hidden pixels are painted, and M = 1 on the visible cells of the map, 0
-    on the others:
+    The walled model shares the network's weights. Running statistics are taken as they are now:
+    load weights first. With x̃ the image whose hidden pixels are painted, and M = 1 on the visible
+    cells of the map, 0 on the others:
 
     ``"whole"``
         B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), scores = rest(M ⊙ B). The scores are a function of
@@ -75,10 +74,7 @@ def build_wall(
     Raises
     ------
     CamwallError
-        A network that does not fit the formula, each with what to do: inputs that it does not
-        take, a layer that is not reached or gives no maps, scores that are not [N, classes] or
-        change from call to call; a wall that leaves no cell visible, or none hidden; sides that
-        cannot be run apart, with the rows or columns where they can.
+        A network, a layer or a wall that does not fit this, with what to do.
     """
     if construction not in get_args(Construction):
         known = ", ".join(get_args(Construction))
@@ -168,22 +164,16 @@ def _check_sides(
         )
     axis, at, _ = wall.cut
     what, count, size = ("row", "column")[axis], cells[axis], wall.shape[axis]
-    divides = [r * size // count for r in range(1, count) if r * size % count == 0]
-    if at not in divides:
+    with in_one_line(
+        f"the {type(network).__name__} cannot run on each side by itself",
+        "construction='whole' needs no sides",
+    ):
+        sides = images.tensor_split([at], dim=2 + axis)
+        found = [layer.maps_of(network, side).shape[2 + axis] for side in sides]
+    if found != [at * count / size, count - at * count / size]:
+        divides = [r * size // count for r in range(1, count) if r * size % count == 0]
         raise CamwallError(
-            f"a wall at {what} {at} does not divide the map of {count} {what}s; {what}s that do: "
-            f"{', '.join(map(str, divides))} (construction='whole' takes any)"
-        )
-    lengths = []
-    for side in images.tensor_split([at], dim=2 + axis):
-        with in_one_line(
-            f"the {type(network).__name__} cannot run on a side of {tuple(side.shape[2:])} by "
-            "itself",
-            "construction='whole' needs no sides",
-        ):
-            lengths.append(layer.maps_of(network, side).shape[2 + axis])
-    if lengths != [at * count // size, count - at * count // size]:
-        raise CamwallError(
-            f"a wall at {what} {at} gives maps of {lengths[0]} and {lengths[1]} {what}s, not "
-            f"{count} in all: this network cannot be run on each side apart"
+            f"a wall at {what} {at} gives maps of {found[0]} and {found[1]} {what}s, which do not "
+            f"divide the map of {count}; {what}s that may: {', '.join(map(str, divides))} "
+            "(construction='whole' takes any)"
         )

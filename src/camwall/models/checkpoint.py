@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camwall.errors import CamwallError, in_one_line
 from camwall.models.masked import MaskedModel
@@ -30,13 +29,7 @@ BUILDERS: dict[str, Callable[..., MaskedModel]] = {
 
 
 def describe(model: MaskedModel) -> dict[str, Any]:
-    """What a file must tell, besides the weights, to build the same network again.
-
-    Raises
-    ------
-    CamwallError
-        A network that no builder of ours makes.
-    """
+    """What a file must tell, besides the weights, to build the same network again."""
     if model.made_by is None:
         raise CamwallError(
             f"only networks of {' and '.join(BUILDERS)} have a checkpoint that says what they are: "
@@ -54,11 +47,7 @@ def build(network: dict[str, Any]) -> MaskedModel:
     """The network of a description, with random weights."""
     given = dict(network)
     builder, names = BUILDERS[given.pop("name")], given.pop("class_names")
-    told = given["preprocessing"].items()
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told}
-    if builder is masked_vgg16:  # which says how many channels it has, in older files
-        given.pop("channels", None)
-    model = builder(**{**given, "preprocessing": Preprocessing(**fields)})
+    model = builder(**{**given, "preprocessing": Preprocessing(**given["preprocessing"])})
     model.class_names = None if names is None else tuple(names)
     return model
 
@@ -66,10 +55,7 @@ def build(network: dict[str, Any]) -> MaskedModel:
 def save_atomic(content: Any, path: str | Path) -> Path:
     """`torch.save` to a temporary file, forced to the disk, then put in place in one step.
 
-    Raises
-    ------
-    CamwallError
-        The file cannot be written (a full disk): what was there before is untouched.
+    Where that fails (a full disk), what was there before is untouched.
     """
     path = Path(path)
 
@@ -84,25 +70,13 @@ def save_atomic(content: Any, path: str | Path) -> Path:
 
 
 def save_checkpoint(model: MaskedModel, path: str | Path) -> Path:
-    """Save a network in the full layout, with what it takes to build it again; atomic.
-
-    Raises
-    ------
-    CamwallError
-        The file cannot be written; a network that no builder of ours makes.
-    """
+    """Save a network of one of our builders in the full layout, as `save_atomic` does."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return save_atomic({NETWORK: describe(model), "state_dict": weights}, path)
 
 
 def read_weights(path: str | Path) -> Any:
-    """`torch.load` of tensors and plain containers only, onto the CPU.
-
-    Raises
-    ------
-    CamwallError
-        No such file, not a file of torch's, or one that needs code to be run.
-    """
+    """`torch.load` of tensors and plain containers only, onto the CPU: no code is run."""
     try:
         with warnings.catch_warnings():
             # Of a pickle that is not torch's: the line below says what the user needs to know.
@@ -123,24 +97,13 @@ def fitting(path: str | Path) -> AbstractContextManager[None]:
     return in_one_line(what, "give those of the same network")
 
 
-def _authors_key(key: str) -> str:
-    """``28.bias`` → ``features.28.bias``, ``31.3.weight`` → ``head.4.weight``.
-
-    The authors' network is Sequential(*features[:30], Flatten, classifier); our head counts the
-    Flatten as its first layer.
-    """
-    dense = re.fullmatch(r"31\.(\d+)\.(weight|bias)", key)
-    return f"head.{int(dense[1]) + 1}.{dense[2]}" if dense else f"features.{key}"
-
-
 def _authors(path: str | Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Describe and rename a plain state dict in the authors' layout."""
+    """Describe a plain state dict of the authors, and rename its weights."""
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise CamwallError(
             f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
         )
-    weights = {_authors_key(str(key)): value for key, value in content.items()}
-    last = weights.get("head.7.weight")
+    last = content.get("31.6.weight")
     if last is None or last.ndim != 2:
         raise CamwallError(
             f"{path} is neither a checkpoint of camwall nor a state dict of the paper's networks: "
@@ -148,6 +111,9 @@ def _authors(path: str | Path, content: Any) -> tuple[dict[str, Any], dict[str, 
         )
     with torch.device("meta"):  # no memory for its weights
         model = masked_vgg16(masked=False, classes=len(last))
+    theirs = nn.Sequential(*model.features, nn.Flatten(), nn.Sequential(*model.head[1:]))
+    names = dict(zip(theirs.state_dict(), model.state_dict(), strict=True))
+    weights = {names.get(name, str(name)): value for name, value in content.items()}
     with fitting(path):
         model.load_state_dict(weights, assign=True)
     model.masked = not bool(model.cells()[:, :, model.visible_map_rows :].any())

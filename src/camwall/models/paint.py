@@ -16,21 +16,9 @@ _PIXELS = {"grey": 0.5, "black": 0.0, "white": 1.0}
 
 
 def fill(name: str, images: Tensor, wall: Wall, preprocessing: Preprocessing) -> Tensor:
-    """Network inputs like ``images`` with the hidden pixels replaced; none is read but by ``none``.
+    """Network inputs [N, C, H, W] with their hidden pixels replaced, in one of the `FILLS`.
 
-    Parameters
-    ----------
-    name : str
-        One of `FILLS`.
-    images : tensor [N, C, H, W]
-    wall : Wall
-    preprocessing : Preprocessing
-        Turns pixels into inputs.
-
-    Raises
-    ------
-    CamwallError
-        An unknown name.
+    None of these is read but by ``none``; ``preprocessing`` turns pixels into inputs.
     """
     if name not in FILLS:
         raise CamwallError(f"unknown paint {name!r}; known: {', '.join(FILLS)}")

@@ -31,7 +31,9 @@ def _vgg(
     trunk: list[nn.Module],
     sizes: tuple[int, ...],
     draw: Callable[[Tensor], object],
-    **options: Any,
+    preprocessing: Preprocessing,
+    masked: bool,
+    made_by: dict[str, Any],
 ) -> MaskedModel:
     """A masked network with dense layers of these sizes, ReLU and dropout between them.
 
@@ -43,7 +45,8 @@ def _vgg(
         head += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout()]
     shape = filters, MAP_SIZE, MAP_SIZE
     layers = nn.Sequential(*trunk), nn.Sequential(*head[:-2])
-    model = MaskedModel(*layers, shape, VISIBLE_MAP_ROWS, **options)
+    model = MaskedModel(*layers, shape, VISIBLE_MAP_ROWS, preprocessing, masked=masked)
+    model.made_by = made_by
     for layer in [*model.features, *model.head]:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             draw(layer.weight)
@@ -61,6 +64,9 @@ def masked_vgg16(
     convolution has 256 filters, so that the first dense layer reads 256·14·14 cells. In the masked
     network its weights are 0 on the bottom 9 of the 14 rows.
 
+    Weights are drawn as torchvision's VGG has them, from torch's global generator:
+    `torch.manual_seed` first for the same ones again, `load_checkpoint` for trained ones.
+
     Parameters
     ----------
     masked : bool
@@ -72,14 +78,7 @@ def masked_vgg16(
     Returns
     -------
     MaskedModel
-        ``model.wall`` tells the hidden rows that follow from the receptive fields. Weights as
-        torchvision's VGG has them, from torch's global generator: `torch.manual_seed` first for the
-        same ones again. Use `load_checkpoint` for trained ones.
-
-    Raises
-    ------
-    CamwallError
-        For fewer than one class.
+        ``model.wall`` tells the hidden rows that follow from the receptive fields.
     """
     _at_least_one(classes=classes)
 
@@ -90,15 +89,16 @@ def masked_vgg16(
             nn.init.normal_(weight, 0, 0.01)
 
     last = nn.Conv2d(512, 256, kernel_size=3, padding=1)
-    return _vgg(
+    model = _vgg(
         [*make_layers(cfgs["D"])[:28], last, nn.ReLU(inplace=True)],
         (256, 4096, 4096, classes),
         draw,
-        preprocessing=preprocessing or Preprocessing(),
-        masked=masked,
-        made_by={"name": "masked_vgg16", "classes": classes},
-        class_names=tuple(_IMAGENET_CATEGORIES) if classes == 1000 else None,
+        preprocessing or Preprocessing(),
+        masked,
+        {"name": "masked_vgg16", "classes": classes},
     )
+    model.class_names = tuple(_IMAGENET_CATEGORIES) if classes == 1000 else None
+    return model
 
 
 def small_vgg(
@@ -112,7 +112,8 @@ def small_vgg(
 
     A 3×3 convolution with 16 filters, a max pooling, two with 32: the last map is 14×14, as in the
     paper's VGG16. The head has two dense layers of 128 units with dropout and one for the classes;
-    the first is masked on the bottom 9 of the 14 map rows.
+    the first is masked on the bottom 9 of the 14 map rows. He initialisation from torch's global
+    generator.
 
     Parameters
     ----------
@@ -121,16 +122,6 @@ def small_vgg(
     classes, channels : int
     preprocessing : Preprocessing, optional
         Its crop must be 28; by default pixels in [0, 1] are taken as they are.
-
-    Returns
-    -------
-    MaskedModel
-        He initialisation from torch's global generator.
-
-    Raises
-    ------
-    CamwallError
-        For fewer than one class or channel, or a preprocessing for another size.
     """
     _at_least_one(classes=classes, channels=channels)
     size, width = SMALL_SIZE, WIDTH
@@ -150,9 +141,9 @@ def small_vgg(
         trunk,
         (2 * width, UNITS, UNITS, classes),
         lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
-        preprocessing=preprocessing,
-        masked=masked,
-        made_by={"name": "small_vgg", "classes": classes, "channels": channels},
+        preprocessing,
+        masked,
+        {"name": "small_vgg", "classes": classes, "channels": channels},
     )
 
 
@@ -184,7 +175,6 @@ def simple_cnn(
         half of a 14 × 14 pooled map, as the paper's theorem does.
     tau : float
         Every parameter is N(0, τ²), independent.
-    seed : int
     pool : int
         Side and stride of the max pooling.
     classes : int
@@ -193,8 +183,7 @@ def simple_cnn(
     Returns
     -------
     MaskedModel
-        Images [N, 1, image_size, image_size] to scores [N, classes]; its ``setting`` has the sizes
-        in the words of :mod:`camwall.theory`.
+        Its ``setting`` has the sizes in the words of :mod:`camwall.theory`.
 
     Raises
     ------
@@ -226,12 +215,6 @@ def simple_cnn(
     return model.eval()
 
 
-def enlarge(images: Tensor, size: int) -> Tensor:
-    """Small grey images [N, h, w] of uint8 as network inputs [N, 1, size, size] in [0, 1]."""
-    pixels = images[:, None].float() / 255
-    return F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
-
-
 def fit_simple(
     model: MaskedModel,
     images: Tensor,
@@ -242,12 +225,9 @@ def fit_simple(
     rate: float = 3e-3,
     seed: int = 0,
 ) -> None:
-    """Train a simple CNN in place with Adam and cross-entropy; the wall holds after every step.
+    """Train a simple CNN in place, on images [N, 1, H, H] and class indices [N].
 
-    Parameters
-    ----------
-    images : tensor [N, 1, H, H]
-    labels : tensor [N] of class indices
+    With Adam and cross-entropy; the wall holds after every step.
     """
     if len(images) != len(labels):
         raise CamwallError(f"{len(images)} images need {len(images)} labels, not {len(labels)}")

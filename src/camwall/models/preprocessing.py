@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_tensor
@@ -44,21 +45,30 @@ class Preprocessing:
     crop: int | tuple[int, int] = 224
     bicubic: bool = False
 
+    def __post_init__(self) -> None:
+        # Whatever numbers and sequences a library or a file says it in.
+        height, width = (self.crop,) * 2 if isinstance(self.crop, int) else map(int, self.crop)
+        object.__setattr__(self, "crop", height if height == width else (height, width))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the network's input."""
         return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
-    def _stat(self, values: tuple[float, ...], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+    def _stats(self, like: Tensor) -> Tensor:
+        return like.new_tensor([self.mean, self.std])[:, :, None, None]
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels in [0, 1], shape [..., C, H, W], to network inputs."""
-        return (pixels - self._stat(self.mean, pixels)) / self._stat(self.std, pixels)
+        mean, std = self._stats(pixels)
+        return (pixels - mean) / std
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Network inputs back to pixels in [0, 1]."""
-        return images * self._stat(self.std, images) + self._stat(self.mean, images)
+        mean, std = self._stats(images)
+        return images * std + mean
 
     def fitted(self, image: AnyImage) -> AnyImage:
         """An image, or pixels [C, H, W], resized and cut at its centre to the input's size."""
@@ -95,22 +105,21 @@ class Preprocessing:
         return images.to(next(network.parameters(), images))
 
 
+def enlarge(images: Tensor, size: int) -> Tensor:
+    """Small grey images [N, h, w] of uint8 as network inputs [N, 1, size, size] in [0, 1]."""
+    return F.interpolate(images[:, None].float() / 255, (size, size), mode="bilinear")
+
+
 #: EfficientNet-Lite takes (x − 127) / 128 of pixels 0…255.
 LITE = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, resize=256, bicubic=True)
 
 
 def preparation(network: nn.Module, given: Any, wall: int | Tensor | Wall) -> Preprocessing:
-    """How a network's inputs are made from photographs, as its library or the caller says it.
+    """How a network's inputs are made from photographs: as is given to `build_wall`, else found.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Of timm (by its ``pretrained_cfg``) or an EfficientNet-Lite; one of torchvision has the
-        ImageNet normalisation of all that library's weights, at 224×224 or the wall's own size.
-    given : Preprocessing, torchvision weights or their transforms, timm config, transformers
-        image processor, or None
-    wall
-        As `build_wall` takes it.
+    A network of timm says it (``pretrained_cfg``), an EfficientNet-Lite has `LITE`; one of
+    torchvision has the ImageNet normalisation of all that library's weights, at 224×224 or the
+    wall's own size.
 
     Raises
     ------
@@ -140,33 +149,22 @@ def _said_by(given: Any) -> Preprocessing:
         given = given.transforms()
     if hasattr(given, "crop_size") and hasattr(given, "interpolation"):  # its preset
         bicubic = given.interpolation.value == "bicubic"
-        return _made(given.mean, given.std, given.crop_size, given.resize_size[0], bicubic)
+        crop = given.crop_size * 2 if len(given.crop_size) == 1 else given.crop_size
+        return Preprocessing(given.mean, given.std, given.resize_size[0], crop, bicubic)
     if isinstance(given, Mapping) and "input_size" in given:  # timm's config
         size = given["input_size"][-2:]
         resize = floor(min(size) / (given.get("crop_pct") or 1))
         bicubic = given.get("interpolation") == "bicubic"
-        return _made(given["mean"], given["std"], size, resize, bicubic)
+        return Preprocessing(given["mean"], given["std"], resize, size, bicubic)
     if hasattr(given, "image_mean"):  # transformers' processor
         scaled: dict[str, int] = dict(given.size or {})
         cropped: dict[str, int] = dict(getattr(given, "crop_size", None) or {})
         crop = cropped if cropped and getattr(given, "do_center_crop", True) else scaled
-        size = [crop.get(side) or crop["shortest_edge"] for side in ("height", "width")]
+        edge = crop.get("shortest_edge", 0)
+        size = crop.get("height", edge), crop.get("width", edge)
         resize = scaled.get("shortest_edge") or min(scaled.get("height", 0), scaled.get("width", 0))
         percent = getattr(given, "crop_pct", None)
         resize = floor(min(size) / percent) if percent else resize
         bicubic = getattr(given, "resample", 2) == 3
-        return _made(given.image_mean, given.image_std, size, resize, bicubic)
+        return Preprocessing(given.image_mean, given.image_std, resize, size, bicubic)
     raise TypeError(f"not from {given!r}")
-
-
-def _made(
-    mean: Sequence[float], std: Sequence[float], crop: Sequence[int], resize: int, bicubic: bool
-) -> Preprocessing:
-    height, width = (int(side) for side in (crop[0], crop[-1]))
-    return Preprocessing(
-        tuple(map(float, mean)),
-        tuple(map(float, std)),
-        int(resize),
-        height if height == width else (height, width),
-        bicubic,
-    )

@@ -15,14 +15,10 @@ from camwall.models.layer import Layer, each_tensor, same
 class Rest:
     """How scores follow from maps.
 
-    Attributes
-    ----------
-    chain : torch.nn.Sequential or None
-        The layers from the maps to the scores, where they are a known chain.
-    carrier : tensor [1 or n, C, H', W'] or None
-        The cheapest image that brings a pass to the layer, where its output is replaced; None
-        where the images themselves must, since the scores read more of them than the layer's
-        output.
+    By a ``chain`` of the layers in between, where they are known to be one; else by a pass of the
+    network in which the layer's output is replaced. The ``carrier`` is the cheapest image
+    [1 or n, C, H', W'] that brings a pass there; None where the images themselves must, since the
+    scores read more of them than the layer's output.
     """
 
     network: nn.Module
@@ -39,16 +35,10 @@ class Rest:
         return f"run with the whole network, on an image of {size}"
 
     def __call__(self, maps: Tensor, output: Any, seen: Tensor) -> Tensor:
-        """Scores [n, classes].
+        """Scores [n, classes] of what is read of maps [n, V, h, w].
 
-        Parameters
-        ----------
-        maps : tensor [n, V, h, w]
-            What the head reads.
-        output : any
-            The layer's own output, for what else it holds (class tokens).
-        seen : tensor [n, C, H, W]
-            The images of the pass that gave it.
+        ``output`` is the layer's own, for what else it holds (class tokens), of a pass over the
+        images ``seen`` [n, C, H, W].
         """
         maps = maps.clone()  # what comes next may work in place
         if self.chain is not None:
@@ -67,13 +57,7 @@ def with_shared_parameters(network: nn.Module) -> nn.Module:
 def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
     """The cheapest way from a layer to the scores that is right on two sets of maps.
 
-    Parameters
-    ----------
-    network : torch.nn.Module
-        In evaluation mode.
-    layer : Layer
-    images : tensor [2, C, H, W]
-        Two different inputs.
+    The network is in evaluation mode, the images two different inputs [2, C, H, W].
     """
     with torch.no_grad():
         output = each_tensor(layer.output(network, images), torch.Tensor.clone)

@@ -36,7 +36,6 @@ class WalledModel(nn.Module, ABC):
     layer : Layer
         Whose output is B.
     wall : Wall
-        The hidden pixels.
     visible_cells : bool tensor [h, w]
         M.
     target_layer : torch.nn.Module
@@ -50,18 +49,14 @@ class WalledModel(nn.Module, ABC):
     visible_cells: Tensor
 
     def __init__(
-        self,
-        layer: Layer,
-        wall: Wall,
-        visible_cells: Tensor,
-        preprocessing: Preprocessing,
-        class_names: tuple[str, ...] | None = None,
+        self, layer: Layer, wall: Wall, visible_cells: Tensor, preprocessing: Preprocessing
     ) -> None:
         super().__init__()
         self.target_layer = nn.Identity()
         self.layer, self.wall = layer, wall
         self.register_buffer("visible_cells", visible_cells, persistent=False)
-        self.preprocessing, self.class_names = preprocessing, class_names
+        self.preprocessing = preprocessing
+        self.class_names: tuple[str, ...] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, nn.Module) and hasattr(type(self), name):
@@ -93,16 +88,16 @@ class WalledModel(nn.Module, ABC):
         """Scores [N, classes] of a pass in which ``through`` meets B, and what the layer gave."""
 
     @abstractmethod
-    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        """Scores [N, classes] at the cost of what they hang on, by a copy of `trunk` if given."""
-
-    @abstractmethod
     def visible_maps(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
-        """What the rest takes of the images' maps, likewise."""
+        """What the rest takes of the images' maps, and no more, by a copy of `trunk` if given."""
 
-    @abstractmethod
+    def scores(self, images: Tensor, trunk: nn.Module | None = None) -> Tensor:
+        """Scores [N, classes] from that alone."""
+        return self.rest(self.visible_maps(images, trunk), None, images)
+
     def seen(self, images: Tensor) -> Tensor:
         """The images of the pass that the scores hang on."""
+        return images
 
     @abstractmethod
     def read(self, maps: Tensor) -> Tensor:
@@ -145,9 +140,8 @@ class WalledModel(nn.Module, ABC):
 class WholeModel(WalledModel):
     """B = M ⊙ trunk(x̃) + (1 − M) ⊙ trunk(x), scores = rest(M ⊙ B); made by `build_wall`.
 
-    x̃ is the image whose hidden pixels are painted. The trunk is the network up to one layer, the
-    rest what comes after it; neither is cut out. One pass of a twin of the network, over x̃, gives
-    the scores, with the layer's output replaced; a pass of another, over x, ends at the layer. The
+    Neither trunk nor rest is cut out of the network. A pass of one twin of it, over x̃, gives the
+    scores, with the layer's output replaced; a pass of another, over x, ends at the layer. The
     twins' parameters are the network's and their modules their own: the network is left as it was,
     no hook and no state of a module carries anything from one side to the other, and methods with a
     rule for each module (DeepLift, LRP) find each called once.
@@ -297,12 +291,7 @@ class ApartModel(WholeModel):
 
 
 def require_walled(model: nn.Module) -> None:
-    """Refuse a model without a wall.
-
-    Raises
-    ------
-    CamwallError
-    """
+    """Refuse a model without a wall."""
     if not isinstance(model, WalledModel):
         raise CamwallError(
             f"a {type(model).__name__} is no walled model: camwall.build_wall(network, wall) makes "

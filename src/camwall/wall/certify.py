@@ -1,34 +1,22 @@
 """The certificate: what is known of a wall for every input, and what was probed."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 from camwall.wall.shape import Wall
 
+if TYPE_CHECKING:
+    from camwall.models import WalledModel
+
 #: Batch sizes that are tried: a network may treat one image, or several, in a way of their own.
 BATCHES = (1, 2, 5)
 #: Those that are tried with gradients too; a larger one would hold too much for a small machine.
 WITH_GRADIENTS = (1, 2)
-
-
-class Walled(Protocol):
-    """What `certify` asks of a model."""
-
-    wall: Wall
-    preprocessing: Any
-
-    def __call__(self, images: Tensor) -> Tensor: ...
-    def modules(self) -> Iterator[nn.Module]: ...
-    def parameters(self) -> Iterator[nn.Parameter]: ...
-    def reachable(self) -> Tensor | None: ...
-    @property
-    def ground(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -37,14 +25,12 @@ class Certificate:
 
     Attributes
     ----------
-    wall : Wall
     proved : str or None
         What holds for every input, and why; None where all there is was probed.
-    classes : int
+    classes, probes, repaints : int
+        Scores, images, and ways in which the images' hidden pixels were painted anew.
     every_class : bool
         Whether each class had a backward pass of its own.
-    probes, repaints : int
-        Images, and ways in which their hidden pixels were painted anew.
     visible_seen : float
         The share of visible pixels at which a score had a gradient on the probes.
     last_row_seen : int or None
@@ -104,7 +90,7 @@ def _refuse(wall: Wall, pixels: Tensor, how: str) -> None:
         )
 
 
-def _seen(model: Walled, image: Tensor, every_class: bool, gen: torch.Generator) -> Tensor:
+def _seen(model: "WalledModel", image: Tensor, every_class: bool, gen: torch.Generator) -> Tensor:
     """Pixels [H, W] of an image [1, C, H, W] where the gradient of some score is not 0."""
     image = image.detach().clone().requires_grad_()
     seen = torch.zeros(image.shape[2:], dtype=torch.bool, device=image.device)
@@ -140,7 +126,7 @@ def _fills(images: Tensor, count: int, gen: torch.Generator) -> list[Tensor]:
 
 @outside_inference_mode
 def certify(
-    model: Walled,
+    model: "WalledModel",
     images: Tensor | None = None,
     *,
     every_class: bool = False,
@@ -166,19 +152,13 @@ def certify(
     Parameters
     ----------
     model : WalledModel
-        Left as found: modes, gradients, parameters.
+        Left as found.
     images : tensor [N, C, H, W], optional
-        Network inputs to probe the model on, besides the artificial ones (normalised, as the model
-        takes them).
+        Network inputs to probe the model on, besides the artificial ones.
     every_class : bool
         No random combinations: one backward pass for each class.
     probes, repaints, seed : int
         Noise images, repaints of each image, and the seed of both.
-
-    Returns
-    -------
-    Certificate
-        Prints as one line.
 
     Raises
     ------
@@ -197,17 +177,13 @@ def certify(
     wall, gen = model.wall, torch.Generator().manual_seed(seed)
     probe = model.preprocessing.artificial(model, probes, gen)
     if images is not None:
-        if images.shape[1:] != probe.shape[1:]:
-            raise CamwallError(
-                f"this model takes images of shape [N, {', '.join(map(str, probe.shape[1:]))}], "
-                f"not {list(images.shape)}"
-            )
+        model.check_images(images)
         probe = torch.cat([probe, images.to(probe)]).clone()  # no inference tensor
 
     reachable = model.reachable()
     if reachable is not None:
         _refuse(wall, reachable & wall.hidden, "by the layers' receptive fields they reach a score")
-    with evaluating(model):  # type: ignore[arg-type]
+    with evaluating(model):
         with torch.no_grad():
             scores = finite(model(probe))
             if not torch.equal(model(probe), scores):
@@ -242,7 +218,7 @@ def certify(
     )
 
 
-def _repaint(model: Walled, probe: Tensor, fills: list[Tensor]) -> None:
+def _repaint(model: "WalledModel", probe: Tensor, fills: list[Tensor]) -> None:
     """Paint the hidden pixels of the probes anew, and compare all scores bit for bit."""
     wall = model.wall
     hidden = wall.hidden.to(probe.device)

@@ -30,10 +30,8 @@ WINDOWS = nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Adapti
 
 
 def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The layers of a stack in the order they run; one that is used twice comes twice.
-
-    A subclass of Sequential that runs its layers in a way of its own is one layer.
-    """
+    """The layers of a stack in the order they run; one that is used twice comes twice."""
+    # A subclass of Sequential that runs its layers in a way of its own is one layer.
     if isinstance(layers, nn.Module) and type(layers).forward is not nn.Sequential.forward:
         yield layers
         return
@@ -127,11 +125,6 @@ def needed_rows(
     ------
     CamwallError
         For a layer whose receptive field is not known, and for rows the map does not have.
-
-    Examples
-    --------
-    >>> needed_rows(nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2)), 8, 1)[0].sum()
-    np.int64(4)
     """
     stack, rows, tables = list(leaves(layers)), image_rows, []
     if all(map(known, stack)):

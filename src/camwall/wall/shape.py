@@ -48,8 +48,6 @@ class Wall:
             )
         object.__setattr__(self, "hidden", given.detach().cpu().clone())
 
-    # -- ways to make one
-
     @staticmethod
     def boxes(height: int, width: int, boxes: Iterable[Sequence[int]]) -> "Wall":
         """Hide rectangles, each (top, left, bottom, right) with the last two exclusive."""
@@ -87,9 +85,7 @@ class Wall:
         inner = height - thickness, width - thickness
         if not 0 < thickness < min(inner):
             raise CamwallError(f"a border of {thickness} does not fit {height}×{width}")
-        hidden = torch.ones(height, width, dtype=torch.bool, device="cpu")
-        hidden[thickness : inner[0], thickness : inner[1]] = False
-        return Wall(hidden)
+        return Wall(~Wall.boxes(height, width, [(thickness, thickness, *inner)]).hidden)
 
     @staticmethod
     def patches(
@@ -110,13 +106,7 @@ class Wall:
 
     @staticmethod
     def of(given: "int | Tensor | Wall", height: int, width: int) -> "Wall":
-        """The wall that a row, a bool mask or a wall stands for, on images of this size.
-
-        Raises
-        ------
-        CamwallError
-            Another size, a row outside the image, or no wall at all.
-        """
+        """The wall that a row, a bool mask or a wall stands for, on images of this size."""
         if isinstance(given, bool) or not isinstance(given, int | Tensor | Wall):
             raise CamwallError(
                 "a wall is its first hidden row, a bool mask [H, W] or a camwall.Wall, not "
@@ -136,8 +126,6 @@ class Wall:
             )
         return wall
 
-    # -- what it is
-
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W)."""
@@ -155,15 +143,10 @@ class Wall:
 
     @property
     def cut(self) -> tuple[int, int, bool] | None:
-        """For a wall with one side hidden and one visible: where it runs; None for others.
+        """Where a wall with one side hidden and one visible runs; None for others.
 
-        Returns
-        -------
-        axis : 0 for rows, 1 for columns
-        at : int
-            The first row or column of the second side.
-        hidden_last : bool
-            Whether the second side is the hidden one.
+        Along rows or columns (0, 1), from which of these the second side begins, and whether that
+        side is the hidden one.
         """
         for axis in (0, 1):
             line = self.hidden.any(dim=1 - axis)
@@ -208,28 +191,18 @@ class Wall:
 
         Half-pixel centres: row y of the image reads the map rows next to (y + ½)·h/H − ½
         (`torch.nn.functional.interpolate` with ``align_corners=False``, and ``cv2.resize``).
-
-        Parameters
-        ----------
-        visible_cells : bool tensor [h, w]
         """
-        reads = F.interpolate(
-            visible_cells[None, None].cpu().double(), self.shape, mode="bilinear"
-        )[0, 0]
-        return self.hidden & (reads > 1e-9)
+        cells = visible_cells[None, None].cpu().double()
+        return self.hidden & (F.interpolate(cells, self.shape, mode="bilinear")[0, 0] > 1e-9)
 
     def __str__(self) -> str:
-        height, width = self.shape
-        cut = self.cut
-        if cut is not None:
-            axis, at, hidden_last = cut
-            first, last = (at, self.shape[axis] - 1) if hidden_last else (0, at - 1)
-            return f"{('rows', 'columns')[axis]} {first}–{last} of {height}×{width}"
-        parts = self.parts()
-        if len(parts) == 1:
-            top, left, bottom, right = parts[0]
-            return f"rows {top}–{bottom - 1}, columns {left}–{right - 1} of {height}×{width}"
-        return f"{int(self.hidden.sum())} pixels in {len(parts)} boxes of {height}×{width}"
+        parts, (height, width) = self.parts(), self.shape
+        top, left, bottom, right = parts[0]
+        said = [f"rows {top}–{bottom - 1}"] if bottom - top < height else []
+        said += [f"columns {left}–{right - 1}"] if right - left < width else []
+        if len(parts) > 1:
+            said = [f"{int(self.hidden.sum())} pixels in {len(parts)} boxes"]
+        return f"{', '.join(said)} of {height}×{width}"
 
     def __repr__(self) -> str:
         return f"Wall({self})"
@@ -239,8 +212,6 @@ class Wall:
 
     def __hash__(self) -> int:
         return hash((self.shape, *self.parts()))
-
-    # -- as JSON
 
     def as_json(self) -> dict[str, Any]:
         """The wall as `from_json` takes it: the size and the hidden boxes."""
