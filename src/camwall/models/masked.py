@@ -42,11 +42,6 @@ class MaskedModel(WalledModel):
     preprocessing : Preprocessing
         Its size is the images'.
     masked : bool
-
-    Raises
-    ------
-    CamwallError
-        A head that does not start so, or does not fit the maps.
     """
 
     features: nn.Sequential  # type: ignore[assignment]  # a module, and so callable
@@ -81,7 +76,7 @@ class MaskedModel(WalledModel):
         height, width = preprocessing.size
         example = torch.zeros(1, len(preprocessing.mean), height, width)
         reach = needed_rows(features, height, visible_map_rows, example)[0]
-        wall = Wall.of(_last(reach), height, width)
+        wall = Wall.of(len(np.trim_zeros(reach, "b")), height, width)
         super().__init__(Layer("features"), wall, visible, preprocessing)
         self.features, self.head = features, head
         self.map_shape, self.masked = map_shape, masked
@@ -89,7 +84,7 @@ class MaskedModel(WalledModel):
         self._pooled, self._example = pooled.shape, example
         self._dense_rows = int((pooled == 0).all(dim=(0, 2)).sum()) if masked else pooled.shape[1]
         read = needed_rows(features, height, self.read_rows, example)
-        self._needed = [_last(rows) for rows in read]
+        self._needed = [len(np.trim_zeros(rows, "b")) for rows in read]  # to the last one
         self.apply_wall()
 
     @property
@@ -180,11 +175,6 @@ def _starts_well(head: nn.Sequential) -> bool:
     return {*kinds[:flat]} <= {nn.MaxPool2d, nn.AvgPool2d} and kinds[flat + 1 :][:1] == [nn.Linear]
 
 
-def _last(rows: np.ndarray) -> int:
-    """Rows up to the last of those that are marked."""
-    return int(np.flatnonzero(rows)[-1]) + 1
-
-
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A dense layer on given weights, which it does not own: the way back to them stays."""
     units, inputs = weight.shape
@@ -234,9 +224,7 @@ def visible_part(model: MaskedModel) -> VisiblePart:
     passes through them and no visible weight ever depends on them: SGD with momentum and weight
     decay acts on each weight by itself, hence takes the same path on the smaller network. Of the
     paper's VGG16 it keeps 170 of 224 image rows and 73 of the first dense layer's 205 million
-    weights. The visible part of a baseline is the whole of it.
-
-    The part shares the model's convolutions and later dense layers: training one trains the other.
-    The first dense layer is written back by ``expand``.
+    weights. It shares the model's convolutions and later dense layers; the first dense layer is
+    written back by ``expand``.
     """
     return VisiblePart(model)

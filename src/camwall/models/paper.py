@@ -17,8 +17,7 @@ from camwall.models.preprocessing import Preprocessing
 #: Rows of the 14×14 last map that the paper's masked network reads.
 VISIBLE_MAP_ROWS = 5
 MAP_SIZE = 14
-#: Of the small VGG: its image size, the filters of its first layer, its dense units.
-SMALL_SIZE, WIDTH, UNITS = 28, 16, 128
+SMALL_SIZE = 28
 
 
 def _at_least_one(**counts: int) -> None:
@@ -124,7 +123,7 @@ def small_vgg(
         Its crop must be 28; by default pixels in [0, 1] are taken as they are.
     """
     _at_least_one(classes=classes, channels=channels)
-    size, width = SMALL_SIZE, WIDTH
+    size, width = SMALL_SIZE, 16
     if preprocessing is None:
         preprocessing = Preprocessing((0.0,) * channels, (1.0,) * channels, None, size)
     if preprocessing.size != (size, size) or len(preprocessing.mean) != channels:
@@ -139,7 +138,7 @@ def small_vgg(
         trunk += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
     return _vgg(
         trunk,
-        (2 * width, UNITS, UNITS, classes),
+        (2 * width, 128, 128, classes),
         lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
         preprocessing,
         masked,

@@ -1,6 +1,7 @@
 """The certificate: what is known of a wall for every input, and what was probed."""
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,13 +64,9 @@ class Certificate:
 
 def _spans(numbers: Tensor) -> str:
     """``[3, 4, 5, 9]`` as ``3–5, 9``."""
-    found: list[list[int]] = []
-    for number in numbers.tolist():
-        if found and number == found[-1][-1] + 1:
-            found[-1].append(number)
-        else:
-            found.append([number])
-    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in found)
+    runs = groupby(enumerate(numbers.tolist()), lambda place: place[1] - place[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in ends)
 
 
 def _where(wall: Wall, pixels: Tensor) -> str:

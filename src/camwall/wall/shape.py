@@ -74,10 +74,9 @@ class Wall:
     @staticmethod
     def quadrant(height: int, width: int, *, top: bool = False, left: bool = False) -> "Wall":
         """Hide a quarter: the one at the bottom right unless ``top`` or ``left`` is asked for."""
-        row, column = height // 2, width // 2
-        rows = (0, row) if top else (row, height)
-        columns = (0, column) if left else (column, width)
-        return Wall.boxes(height, width, [(rows[0], columns[0], rows[1], columns[1])])
+        first, end = (0, height // 2) if top else (height // 2, height)
+        start, stop = (0, width // 2) if left else (width // 2, width)
+        return Wall.boxes(height, width, [(first, start, end, stop)])
 
     @staticmethod
     def border(height: int, width: int, thickness: int) -> "Wall":
@@ -112,11 +111,11 @@ class Wall:
                 "a wall is its first hidden row, a bool mask [H, W] or a camwall.Wall, not "
                 f"{given!r}"
             )
+        if isinstance(given, int) and not 0 < given < height:
+            raise CamwallError(
+                f"the wall row must lie within the image, 1 to {height - 1}, not {given}"
+            )
         if isinstance(given, int):
-            if not 0 < given < height:
-                raise CamwallError(
-                    f"the wall row must lie within the image, 1 to {height - 1}, not {given}"
-                )
             return Wall.rows(height, width, given)
         wall = given if isinstance(given, Wall) else Wall(given)
         if wall.shape != (height, width):
@@ -167,12 +166,9 @@ class Wall:
         """The hidden pixels as disjoint boxes (top, left, bottom, right), the fewest by rows."""
         found: list[Box] = []
         open_: dict[tuple[int, int], int] = {}
-        for row in range(self.shape[0] + 1):
-            runs = set()
-            if row < self.shape[0]:
-                edge = F.pad(self.hidden[row].int(), (1, 1)).diff()
-                starts, ends = (edge == 1).nonzero()[:, 0], (edge == -1).nonzero()[:, 0]
-                runs = set(zip(starts.tolist(), ends.tolist(), strict=True))
+        for row, edge in enumerate(F.pad(self.hidden.int(), (1, 1, 0, 1)).diff(dim=1)):
+            starts, ends = ((edge == step).nonzero()[:, 0].tolist() for step in (1, -1))
+            runs = set(zip(starts, ends, strict=True))
             for run in [run for run in open_ if run not in runs]:
                 found.append((open_.pop(run), run[0], row, run[1]))
             for run in runs - open_.keys():
