@@ -1,6 +1,5 @@
 """Training from the first step to the last: epochs, checkpoints, metrics, progress."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from camwall.errors import BlindnessError, CamwallError, extra
+from camwall.errors import BlindnessError, CamwallError
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.masked import MaskedModel
-from camwall.runs import writing
 from camwall.train.probes import probe_images
 from camwall.train.recipe import Recipe
 from camwall.train.studies import TrainingData
@@ -21,7 +19,6 @@ from camwall.train.trainer import MODEL, Trainer
 from camwall.wall import certify
 
 Measure = Callable[[MaskedModel], Mapping[str, float]]
-BOARD = "tensorboard"
 CHECK_EVERY = 20  # steps between looks at the loss, each of which waits for the device
 
 
@@ -114,12 +111,10 @@ def fit(
         raise CamwallError("tensorboard needs a folder: give out")
     _check_fit(model, data)
     certificates = [_certificate(model, data)] if model.masked else []
-    trainer = Trainer(model, data, recipe, workers, folder)
+    trainer = Trainer(model, data, recipe, workers, folder, tensorboard)
     trainer.resume()
+    trainer.write_metrics()  # a kill may have come between the last checkpoint and them
     main, images = trainer.accelerator.is_main_process, trainer.schedule.steps * recipe.batch
-    shown = folder if tensorboard and main else None
-    if shown is not None:
-        _show(shown, trainer.history)
     with tqdm(
         total=recipe.epochs * images,
         initial=trainer.epoch * images + trainer.step * recipe.batch,
@@ -130,11 +125,8 @@ def fit(
         while trainer.epoch < recipe.epochs:
             _end_epoch(trainer, measure, _epoch(trainer, save_every, bar))
             trainer.save()
-            if shown is not None:
-                _show(shown, trainer.history)
     model = trainer.expanded()
     if folder is not None and main:
-        trainer.write_metrics()  # a kill may have come between the last checkpoint and them
         save_checkpoint(model, folder / MODEL)
     if model.masked:
         try:
@@ -212,15 +204,3 @@ def _end_epoch(trainer: Trainer, measure: Measure | None, rate: float) -> None:
     trainer.history.append(row)
     trainer.sums.zero_()
     trainer.epoch, trainer.step = trainer.epoch + 1, 0
-
-
-def _show(out: Path, history: list[dict[str, Any]]) -> None:
-    """Write the numbers of all epochs to ``out/tensorboard``, anew: each once after any restart."""
-    with extra("tensorboard"):
-        from torch.utils.tensorboard import SummaryWriter
-    with writing(out / BOARD):
-        shutil.rmtree(out / BOARD, ignore_errors=True)
-        with SummaryWriter(str(out / BOARD), purge_step=1) as board:
-            for row in history:
-                for name, value in row.items():
-                    board.add_scalar(name, value, row["epoch"])

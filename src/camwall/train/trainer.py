@@ -1,6 +1,7 @@
 """One training run's parts on whatever machine accelerate finds, its position, its checkpoint."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, extra
 from camwall.models import VisiblePart, visible_part
 from camwall.models.checkpoint import describe, read_weights, save_atomic
 from camwall.models.masked import MaskedModel
@@ -25,7 +26,7 @@ from camwall.train.recipe import Recipe
 from camwall.train.studies import TrainingData
 
 #: The files of a run: all that a killed one needs to go on, the trained network, its epochs.
-LAST, MODEL, METRICS = "last.pt", "model.pt", "metrics.csv"
+LAST, MODEL, METRICS, BOARD = "last.pt", "model.pt", "metrics.csv", "tensorboard"
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -48,10 +49,8 @@ class Trainer:
 
     Parameters
     ----------
-    model, data, recipe, workers
+    model, data, recipe, workers, out, tensorboard
         As `camwall.train.fit` takes them.
-    out : path, optional
-        The folder of the run's files.
     """
 
     def __init__(
@@ -61,9 +60,11 @@ class Trainer:
         recipe: Recipe,
         workers: int = 0,
         out: Path | None = None,
+        tensorboard: bool = False,
     ) -> None:
         self.accelerator = accelerator = make_accelerator(recipe.precision)
-        self.model, self.data, self.recipe, self.out = model, data, recipe, out
+        self.model, self.data, self.recipe = model, data, recipe
+        self.out, self.tensorboard = out, tensorboard
         for layer in model.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = recipe.dropout
@@ -204,13 +205,24 @@ class Trainer:
         }
         if self.accelerator.is_main_process:
             save_atomic(state, self.out / LAST)
-            self.write_metrics()
+        self.write_metrics()
 
     def write_metrics(self) -> None:
-        """Write what is known of the finished epochs."""
-        if self.out is not None and self.history:
+        """Write what is known of the finished epochs, each once after any number of restarts."""
+        if self.out is None or not self.accelerator.is_main_process:
+            return
+        if self.history:
             with writing(self.out / METRICS):
                 write_csv(self.out / METRICS, pd.DataFrame(self.history))
+        if self.tensorboard:
+            with extra("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
+            with writing(self.out / BOARD):
+                shutil.rmtree(self.out / BOARD, ignore_errors=True)
+                with SummaryWriter(str(self.out / BOARD), purge_step=1) as board:
+                    for row in self.history:
+                        for name, value in row.items():
+                            board.add_scalar(name, value, row["epoch"])
 
     def resume(self) -> None:
         """Go on from the run's checkpoint, if there is one.
