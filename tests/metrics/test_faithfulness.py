@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 import camwall
 from camwall.methods import METHODS, Evidence, Saliency, chosen
+from camwall.methods.cams import gradcam, hirescam
 from camwall.metrics import METRICS
 from camwall.metrics.faithfulness import BLUR, STEPS
 from camwall.models import Preprocessing, WalledModel
@@ -135,6 +136,52 @@ def test_completeness() -> None:
     torch.testing.assert_close(measured("completeness_error", model, images, "GradCAM"), wanted)
     assert (wanted > 0.01).all()
     assert measured("completeness_error", model, images, flat_map).isnan().all()
+
+
+def test_distance_by_hand() -> None:
+    """The sine of the angle to HiResCAM, 1 from a right angle on; 0 for any positive multiple."""
+    model, images = small_model().double(), some_images(3).double()
+    double = METHODS["HiResCAM"].variant(
+        "double", "", lambda evidence: 2 * hirescam(evidence.maps, evidence.gradients)
+    )
+    assert (measured("distance", model, images, "HiResCAM") < 1e-7).all()
+    assert (measured("distance", model, images, double) < 1e-7).all()
+    with torch.no_grad():
+        evidence = Evidence(model, images, 0)
+    two = [f(evidence.maps, evidence.gradients).flatten(1).detach() for f in (gradcam, hirescam)]
+    along = (two[0] * two[1]).sum(dim=1) / two[0].square().sum(dim=1)
+    rest = (along[:, None] * two[0] - two[1]).norm(dim=1) / two[1].norm(dim=1)
+    wanted = torch.where(along > 0, rest, 1.0)
+    torch.testing.assert_close(measured("distance", model, images, "GradCAM"), wanted)
+    assert (wanted > 0.1).all()
+    against = METHODS["HiResCAM"].variant(
+        "against", "", lambda evidence: -hirescam(evidence.maps, evidence.gradients)
+    )
+    assert (measured("distance", model, images, against) == 1).all()
+    nothing = lambda model, images, target: torch.zeros(len(images), 16, 16)  # noqa: E731
+    assert measured("distance", model, images, nothing).isnan().all()
+
+
+def test_without_a_wall_gradcam_is_the_decomposition() -> None:
+    """All cells visible, nothing painted: the network itself, whose head pools and is linear."""
+    walled_network = small_model()
+    network = nn.Sequential(*walled_network.trunk.children())
+    everything = torch.ones(4, 4, dtype=torch.bool)
+    model = camwall.build_wall(
+        network,
+        8,
+        "0",
+        preprocessing=walled_network.preprocessing,
+        visible_cells=everything,
+        paint="none",
+    ).double()
+    images = some_images(3).double()
+    assert torch.equal(model(images), network(images))
+    for name in ("GradCAM", "HiResCAM"):
+        assert (measured("distance", model, images, name) < 1e-7).all()
+        assert (measured("completeness_error", model, images, name) < 1e-12).all()
+    with pytest.raises(camwall.BlindnessError):
+        camwall.certify(model)
 
 
 def flat_map(model, images, target):

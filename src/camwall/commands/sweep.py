@@ -107,26 +107,27 @@ EARLIER = ("_blocks.13", "_blocks.9", "_blocks.4")
 
 
 def prices(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
-    """What each method gives and costs, by every metric, at the last layer and at earlier ones.
+    """What each method gives, by every metric, at the last layer and at earlier ones.
 
-    At the earlier ones on a third of the stacks, without the `DEAR` metrics; so with the wall on
-    top.
+    The `DEAR` metrics, which look at the visible half alone, on one stack of each. The earlier
+    layers, and the wall on top, on a third of the stacks.
     """
-    metrics = [name for name in METRICS if name != "leak_clear"]  # comes with the leak
-    cheap = [name for name in metrics if name not in DEAR]
+    cheap = [name for name in METRICS if name not in (*DEAR, "leak_clear")]  # comes with the leak
     methods = [*(name for name in default_methods() if name not in SLOW), *BESIDE]
     notes = {OUTLINE: list(stacks.outlines(images))}
     last = build_wall(network, DEFAULT_ROW)
-    yield Variant("last layer", last, images, metrics, slow, methods, notes)
-    images = images.head(-(-len(images) // 3))
-    notes = {OUTLINE: notes[OUTLINE][: len(images)]}
+    yield Variant("last layer", last, images, cheap, slow, methods, notes)
+    each = replace(images, frame=images.frame.drop_duplicates("group"))
+    yield Variant("last layer, perturbed", last, each, DEAR, 0, methods)
+    few = images.head(-(-len(images) // 3))
+    notes = {OUTLINE: notes[OUTLINE][: len(few)]}
     for layer in EARLIER:
         model = build_wall(network, DEFAULT_ROW, layer)
-        yield Variant(layer, model, images, cheap, 0, methods, notes)
+        yield Variant(layer, model, few, cheap, 0, methods, notes)
     height, width = LITE.size
     top = Wall.rows(height, width, 0, height - DEFAULT_ROW)
     folder = images.folder.with_name(f"{images.folder.name}-above-{height - DEFAULT_ROW}")
-    made = stacks.open(folder, n=len(images), wall=top, progress=False)
+    made = stacks.open(folder, n=len(images), wall=top, progress=False).head(len(few))
     notes = {OUTLINE: list(stacks.outlines(made))}
     yield Variant("wall on top", build_wall(network, top), made, cheap, 0, methods, notes)
 

@@ -1,10 +1,12 @@
 """Does a map say what the score is made of? Completeness, deletion and insertion, sensitivity."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from camwall.methods import Evidence, Saliency
+from camwall.methods.cams import hirescam
 from camwall.metrics.metric import Metric
 from camwall.models import fill
 
@@ -25,6 +27,23 @@ def completeness_error(evidence: Evidence, maps: Saliency) -> Tensor:
     nothing = [evidence.scores_at(zero, i)[0] for i in range(len(evidence.images))]
     brought = evidence.target_scores(evidence.scores - torch.stack(nothing))
     return (maps.raw.sum(dim=(1, 2)) - brought).abs() / brought.abs()
+
+
+def distance(evidence: Evidence, maps: Saliency) -> Tensor:
+    """√(1 − cos²) of the map m and HiResCAM's h, min over c ≥ 0 of ‖c·m − h‖₂ / ‖h‖₂: in [0, 1].
+
+    Raw maps, before negative values are cut; of a method without them, the map as it is, with h
+    resized. NaN where either is empty.
+    """
+    plain = evidence.once("HiResCAM", lambda: hirescam(evidence.maps, evidence.gradients).detach())
+    found, wanted = maps.raw, plain
+    if found is None:
+        found = maps.cut
+        wanted = F.interpolate(plain[:, None], found.shape[1:], mode="bilinear")[:, 0]
+    both = [values.detach().double().flatten(1) for values in (found, wanted)]
+    lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
+    cosine = (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
+    return (1 - cosine.clamp(min=0).square()).clamp(min=0).sqrt()
 
 
 def _along(evidence: Evidence, maps: Saliency, before: Tensor, after: Tensor) -> Tensor:
@@ -90,6 +109,11 @@ def class_sensitivity(evidence: Evidence, maps: Saliency) -> Tensor:
 
 
 FAITHFULNESS = (
+    Metric(
+        "distance",
+        "how far the map is from gradient times activation, the best factor between them allowed",
+        distance,
+    ),
     Metric(
         "completeness_error",
         "how far the map's sum is from what the maps bring to the score, in units of that",

@@ -63,8 +63,8 @@ def build_wall(
     paint : str
         What x̃ has in place of the hidden pixels, one of `camwall.models.FILLS`: by default 0 in
         the network's normalised input. ``"none"`` paints nothing, to show what the painting is
-        for: the visible cells then read hidden pixels, and `certify` refuses the model. For
-        ``"whole"``.
+        for: the visible cells then read hidden pixels, and `certify` refuses the model. With all
+        cells visible besides, it is the network itself, without a wall. For ``"whole"``.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def build_wall(
             raise CamwallError(
                 f"visible_cells are [{height}, {width}] as the maps, not {list(visible.shape)}"
             )
-        if visible.all() or not visible.any():
+        if (visible.all() and paint != "none") or not visible.any():
             raise CamwallError(
                 f"a wall that hides {wall} leaves {int(visible.sum())} of {visible.numel()} map "
                 "cells visible: move it, so that there are cells on both sides"
