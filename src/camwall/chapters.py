@@ -23,15 +23,10 @@ def _skipped(lines: Sequence[str]) -> list[str]:
 
 
 def needs(*names: str) -> None:
-    """Let the cells after this one run only if these data sets can be had.
+    """Let the cells after this one run only if these data sets (`camwall.data.SOURCES`) can be had.
 
     Without them the page says which is missing and how to get it, the numbers in its text become
     dashes, and its figures stay away; nothing fails.
-
-    Parameters
-    ----------
-    *names : str
-        Keys of `camwall.data.SOURCES`.
     """
     missing = [name for name, folder in data.fetch(names).items() if folder is None]
     if not missing:

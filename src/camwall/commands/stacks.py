@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from camwall import runs
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, in_one_line
 from camwall.stacks import Stacks, gen, generate, mix, prompts
 from camwall.stacks import open as open_
 from camwall.stacks.design import check_choice
@@ -74,13 +74,9 @@ def make(
     if source is None and builder != "open":
         raise CamwallError(f"{builder} needs a source: the folder of images to build from.")
     if isinstance(wall, Mapping):
-        try:
+        written = "{shape: [H, W], hidden: [[top, left, bottom, right], …]}"
+        with in_one_line(f"a wall is written as {written}, not {wall}", "write it so"):
             wall = Wall.from_json(dict(wall))
-        except (KeyError, TypeError, ValueError):
-            raise CamwallError(
-                "a wall is written as {shape: [H, W], hidden: [[top, left, bottom, right], …]}, "
-                f"not {wall}."
-            ) from None
     asked = {"n": n, "seed": seed, "hidden": hidden, "wall": wall, "beside": beside}
     asked["pipeline"] = pipeline
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}

@@ -113,12 +113,8 @@ def obtain(name: str) -> Path:
     """Give the folder of a data set in the cache, fetching it the first time.
 
     The places are tried in turn: the package if it is installed, apt-get without root, the public
-    home. The folder appears in one step and complete; a second process waits for the first.
-
-    Raises
-    ------
-    DataUnavailable
-        If no place has the files with the right contents: what is missing, why, and what to do.
+    home. The folder appears in one step and complete; a second process waits for the first. Where
+    no place has the right contents, DataUnavailable says what is missing, why, and what to do.
     """
     source, target = SOURCES[name], config.cache_dir() / name
     if target.is_dir():

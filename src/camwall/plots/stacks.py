@@ -13,15 +13,7 @@ from camwall.stacks.store import HALVES
 
 
 def contact_sheet(*sets: Stacks, columns: int = 6) -> Figure:
-    """Stacks side by side, with the wall that they were built for and who is on its two sides.
-
-    Parameters
-    ----------
-    *sets
-        Stacks, or several sets of them one after another: as many as fit a figure.
-    columns
-        Images in a line.
-    """
+    """The stacks of some sets, ``columns`` of them in a line, each with its wall and animals."""
     use_style()
     shown = [(stacks, number) for stacks in sets for number in range(len(stacks))]
     lines = -(-len(shown) // columns)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,15 @@ def mix(
     groups = design.groups(n, hidden, VARIANTS)
     wall, root = design.check_wall(wall, _LEAST), Path(root)
     classes = animal_classes(root)
-    usable = _usable(classes, groups[0], root)
+    if hidden != "same" and len(classes) < 2:
+        raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
+    least = 1 if hidden == "other" else 2  # photographs of a class that can be visible
+    usable = sorted(label for label, files in classes.items() if len(files) >= least)
+    if not usable:
+        raise CamwallError(
+            f"a hidden animal of the same class needs two photographs of it, and none of the "
+            f"{len(classes)} animal classes in {root} has two: take hidden='other'."
+        )
     names = "\n".join(str(p.relative_to(root)) for c in sorted(classes) for p in classes[c])
     parameters = {
         "n": n,
@@ -95,7 +103,7 @@ def mix(
     def stacks() -> Iterator[Painted]:
         rng, hid = np.random.default_rng([seed, 0]), Counter[int]()
         row = {} if wall.row is None else {"row": wall.row}
-        labels = design.in_turn(rng, sorted(usable))
+        labels = design.in_turn(rng, usable)
         for group, (variants, label) in enumerate(zip(groups, labels, strict=False)):
             visible = classes[label][int(rng.integers(len(classes[label])))]
             shown = describe("visible", label, visible)
@@ -137,20 +145,6 @@ def animal_classes(root: str | Path) -> Classes:
             f"none of the {len(found)} classes in {root} has photographs of animals."
         )
     return classes
-
-
-def _usable(classes: Classes, variants: Sequence[str], root: Path) -> list[int]:
-    """The classes that can be visible: those with a partner for each variant."""
-    if "other" in variants and len(classes) < 2:
-        raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
-    least = 2 if "same" in variants else 1
-    usable = [label for label, files in classes.items() if len(files) >= least]
-    if not usable:
-        raise CamwallError(
-            f"a hidden animal of the same class needs two photographs of it, and none of the "
-            f"{len(classes)} animal classes in {root} has two: take hidden='other'."
-        )
-    return usable
 
 
 def halves(visible: str | Path, hidden: str | Path, wall: Wall) -> Image.Image:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, in_one_line
 from camwall.images import SUFFIXES, is_image, read_image
 from camwall.stacks.design import SIDE
 from camwall.wall import Wall
@@ -104,10 +104,7 @@ class Stacks:
     def differing(self) -> NDArray[np.bool_]:
         """Which pixels differ from those of the first stack of the same group: [N, H, W].
 
-        Raises
-        ------
-        CamwallError
-            If no two of the stacks were made to share a visible half.
+        A CamwallError where no two of the stacks were made to share a visible half.
         """
         if self.groups is None:
             raise CamwallError(f"no two stacks in {self.folder} were made to share a visible half.")
@@ -119,13 +116,7 @@ class Stacks:
         return np.stack(found)
 
     def head(self, n: int | None) -> "Stacks":
-        """The first ``n`` stacks; all for None.
-
-        Raises
-        ------
-        CamwallError
-            For less than one.
-        """
+        """The first ``n`` stacks, at least one (or a CamwallError); all for None."""
         if n is not None and n < 1:
             raise CamwallError(f"the first {n} stacks are none: take at least 1")
         return Stacks(self.folder, self.frame.head(len(self) if n is None else n), self.info)
@@ -246,15 +237,11 @@ def load(folder: str | Path) -> Stacks:
     folder = Path(folder)
     if not (folder / _INFO).is_file() or not (folder / _TABLE).is_file():
         return Stacks(folder, pd.DataFrame({"file": [p.name for p in image_files(folder)]}), {})
-    try:
+    with in_one_line(f"the manifest in {folder} cannot be read", "delete it and build it again"):
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
         frame = frame.astype({name: "Int64" for name in LABELS if name in frame})
         frame[["file", "sha256"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise CamwallError(
-            f"the manifest in {folder} cannot be read ({error}): delete the folder and build again."
-        ) from None
     return Stacks(folder, frame, info)
 
 
