@@ -86,19 +86,23 @@ def walls(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant
             yield Variant(f"{name}, {construction}", model, made, slow=slow)
 
 
-#: What is compared by price beside the engine's methods: those of grad-cam alone, repairs and null
-#: repairs, and what a method must beat.
+#: What is compared by price beside the engine's methods: repairs and null repairs, and what a method
+#: must beat.
 BESIDE: tuple[AnyMethod, ...] = (
-    *(name for name, method in METHODS.items() if method.raw is None),
     repairs.windowed(1),
     repairs.windowed(2),
     repairs.GRADCAM_PP_AT_POSITION,
     repairs.gated(METHODS["GradCAM"]),
     repairs.cut_below(METHODS["GradCAM"], 5 / 7),
-    repairs.gradient,
-    repairs.input_times_gradient,
     repairs.flat,
     repairs.centre,
+)
+#: Those that run the whole network, and back, for each map and repaint: of grad-cam alone, and of
+#: the pixels.
+WHOLE: tuple[AnyMethod, ...] = (
+    *(name for name, method in METHODS.items() if method.raw is None),
+    repairs.gradient,
+    repairs.input_times_gradient,
 )
 #: Metrics that run the network on some twenty perturbed images for each map.
 DEAR = ("deletion", "insertion")
@@ -109,8 +113,8 @@ EARLIER = ("_blocks.13", "_blocks.9", "_blocks.4")
 def prices(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
     """What each method gives, by every metric, at the last layer and at earlier ones.
 
-    The `DEAR` metrics, which look at the visible half alone, on one stack of each. The earlier
-    layers, and the wall on top, on a third of the stacks.
+    The `DEAR` metrics, which look at the visible half alone, on one stack of each. The methods in
+    `WHOLE`, the earlier layers, and the wall on top, on a third of the stacks.
     """
     cheap = [name for name in METRICS if name not in (*DEAR, "leak_clear")]  # comes with the leak
     methods = [*(name for name in default_methods() if name not in SLOW), *BESIDE]
@@ -118,9 +122,10 @@ def prices(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Varian
     last = build_wall(network, DEFAULT_ROW)
     yield Variant("last layer", last, images, cheap, slow, methods, notes)
     each = replace(images, frame=images.frame.drop_duplicates("group"))
-    yield Variant("last layer, perturbed", last, each, DEAR, 0, methods)
+    yield Variant("last layer, perturbed", last, each, DEAR, 0, [*methods, *WHOLE])
     few = images.head(-(-len(images) // 3))
     notes = {OUTLINE: notes[OUTLINE][: len(few)]}
+    yield Variant("last layer, whole network", last, few, cheap, 0, WHOLE, notes)
     for layer in EARLIER:
         model = build_wall(network, DEFAULT_ROW, layer)
         yield Variant(layer, model, few, cheap, 0, methods, notes)
