@@ -7,8 +7,7 @@ from torch import nn
 
 from camwall import METHODS, explain
 from camwall.methods import Evidence, Mechanism, explain_each, perturbation
-from camwall.methods.cams import gradcam, hirescam
-from camwall.methods.eigen import first_component
+from camwall.methods.cams import first_component, gradcam, hirescam
 from camwall.models import MaskedModel
 from tests.helpers.networks import (
     NETWORKS,

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from camwall import build_wall
 from camwall.methods.cams import (
+    corrected,
+    first_component,
     gradcam,
     gradcam_elementwise,
     gradcam_pp,
@@ -23,7 +25,6 @@ from camwall.methods.cams import (
     weighted,
     xgradcam,
 )
-from camwall.methods.eigen import corrected, first_component
 from tests.helpers.architectures import OTHERS, POOLED, SIZE, architecture, prepared
 
 DRAWS = 1000

@@ -1,6 +1,6 @@
 """The sanity check: a walled model, images and saliency methods in, a table of leaks out."""
 
-from camwall.check.paper import compare, published
+from camwall.check.beside import compare, published
 from camwall.check.report import VERDICTS, Report, bootstrap, default_methods
 from camwall.check.run import DEFAULT_METRICS, check
 

@@ -1,7 +1,8 @@
-"""Tables side by side: every mean with its interval, differences on the same stacks paired."""
+"""Tables side by side: ours, the paper's; means with intervals, differences paired by image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,11 @@ import pandas as pd
 
 from camwall.check.report import Report, bootstrap
 from camwall.errors import CamwallError
+
+Dataset = Literal["STACK-MIX", "STACK-GEN"]
+_COLUMNS = {"STACK-MIX": "mix", "STACK-GEN": "gen"}
+#: Stacks of each in the paper.
+IMAGES = 100
 
 
 def printed(table: pd.DataFrame, method: str, what: str = "leak", *, signed: bool = False) -> str:
@@ -97,3 +103,69 @@ def between(
         low, high = bootstrap(gaps, joined["group"].to_numpy())
         rows[method] = {"mean": gaps.mean(), "low": low, "high": high, "pairs": len(gaps)}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def published(dataset: Dataset) -> pd.DataFrame:
+    """The paper's leaks on one of its data sets, fractions.
+
+    ``mean`` and ``std`` over 100 images are printed there; ``low`` to ``high`` is the normal 95 %
+    interval of the mean that these imply. CamwallError for a data set without a table there.
+    """
+    if dataset not in _COLUMNS:
+        raise CamwallError(f"the paper's table has {', '.join(_COLUMNS)}, not {dataset!r}")
+    with (files("camwall.check") / "paper.csv").open(encoding="utf-8") as file:
+        whole = pd.read_csv(file, index_col="method") / 100
+    key = _COLUMNS[dataset]
+    mean, std = whole[f"{key}_mean"], whole[f"{key}_std"]
+    half = 1.96 * std / np.sqrt(IMAGES)
+    return pd.DataFrame({"mean": mean, "std": std, "low": mean - half, "high": mean + half})
+
+
+def compare(
+    table: pd.DataFrame, dataset: Dataset, *, without: Sequence[str] = ()
+) -> tuple[pd.DataFrame, float]:
+    """Set a report's table beside the paper's, row by row.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A report's.
+    dataset : "STACK-MIX" or "STACK-GEN"
+    without : sequence of str
+        Methods to leave out of both: HiResCAM is last in any table by a theorem, and counts in a
+        rank correlation as if it had been measured.
+
+    Returns
+    -------
+    DataFrame
+        By method: ``ours``, ``paper``, ``difference``, and ``low`` to ``high``, the normal 95 %
+        interval of the difference for independent images; all as fractions.
+    float
+        Spearman's rank correlation of the two columns of means; NaN below three methods.
+
+    Raises
+    ------
+    CamwallError
+        A method to leave out that the paper's table has not.
+    """
+    theirs = published(dataset)
+    unknown = [method for method in without if method not in theirs.index]
+    if unknown:
+        raise CamwallError(f"the paper's table has no {', '.join(unknown)} to leave out")
+    methods = [m for m in theirs.index if m in table.index and m not in without]
+    ours, theirs = table.loc[methods], theirs.loc[methods]
+    count = ours["images"] - ours["empty"]
+    half = 1.96 * np.sqrt(ours["std"] ** 2 / count + theirs["std"] ** 2 / IMAGES)
+    difference = ours["mean"] - theirs["mean"]
+    rows = pd.DataFrame(
+        {
+            "ours": ours["mean"],
+            "paper": theirs["mean"],
+            "difference": difference,
+            "low": difference - half,
+            "high": difference + half,
+        }
+    )
+    if len(methods) < 3:
+        return rows, float("nan")
+    return rows, float(ours["mean"].rank().corr(theirs["mean"].rank()))  # Spearman's

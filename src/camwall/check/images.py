@@ -3,9 +3,9 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,25 +15,9 @@ from camwall.errors import CamwallError
 from camwall.images import opened
 from camwall.models import Preprocessing
 from camwall.processes import Processes, gathered
-from camwall.stacks.store import load
+from camwall.stacks.store import Stacks, load
 
-
-@runtime_checkable
-class HasPaths(Protocol):
-    """Image files, the class of each visible animal, and who shares one; `stacks.Stacks`.
-
-    An attribute ``annotations`` beside these is optional.
-    """
-
-    @property
-    def paths(self) -> Sequence[Path]: ...
-    @property
-    def labels_visible(self) -> Sequence[int] | None: ...
-    @property
-    def groups(self) -> Sequence[int] | None: ...
-
-
-AnyImages = Tensor | HasPaths | Sequence[str | Path] | str | Path
+AnyImages = Tensor | Stacks | Sequence[str | Path] | str | Path
 
 
 class ImageSet:
@@ -42,12 +26,12 @@ class ImageSet:
     Parameters
     ----------
     images : tensor [N, C, H, W], stacks, a folder of them or of images, or sequence of paths
+        What has ``paths`` may have the class of each, ``labels_visible``, its ``groups``, which of
+        them share a visible half, and ``annotations``.
     preprocessing : Preprocessing
         Reads the files.
-    labels : sequence of int, optional
-        The class of each image; taken from stacks where they know it.
-    annotations : name → one value for each image, optional
-        Beside those that the images bring.
+    labels, annotations
+        As `check` takes them; in place of those that the images bring.
     """
 
     def __init__(
@@ -59,51 +43,31 @@ class ImageSet:
     ) -> None:
         self._preprocessing = preprocessing
         self._last: dict[int, Tensor] = {}
-        if isinstance(images, str | Path):
-            images = load(images)
+        brought: Any = load(images) if isinstance(images, str | Path) else images
         self._tensor = images if isinstance(images, Tensor) else None
-        groups = None
-        self.annotations = {**getattr(images, "annotations", {}), **(annotations or {})}
-        if isinstance(images, Tensor):
-            self.names = [str(index) for index in range(len(images))]
+        self._paths: list[Path] = []
+        if self._tensor is not None:
+            self.names = [str(index) for index in range(len(brought))]
         else:
-            if isinstance(images, HasPaths):
-                labels = images.labels_visible if labels is None else labels
-                groups, images = images.groups, images.paths
-            self._paths = [Path(path) for path in images]
+            self._paths = [Path(path) for path in getattr(brought, "paths", brought)]
             self.names = [path.name for path in self._paths]
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
-            twice = [name for name, count in Counter(self.names).items() if count > 1]
-            if twice:
-                raise CamwallError(f"{twice[0]} is given twice; each image counts once")
         if not self.names:
             raise CamwallError("no images to check: the set is empty")
-        if labels is not None and len(labels) != len(self.names):
-            raise CamwallError(f"{len(self.names)} images have {len(labels)} labels")
-        for name, values in self.annotations.items():
-            if len(values) != len(self.names):
-                raise CamwallError(f"{len(self.names)} images have {len(values)} {name}")
-        self.groups = list(range(len(self.names))) if groups is None else list(groups)
+        name, times = Counter(self.names).most_common(1)[0]
+        if times > 1:
+            raise CamwallError(f"{name} is given twice; each image counts once")
+        labels = getattr(brought, "labels_visible", None) if labels is None else labels
         self.labels = None if labels is None else [int(label) for label in labels]
+        self.groups = getattr(brought, "groups", None) or list(range(len(self)))
+        self.annotations = {**getattr(brought, "annotations", {}), **(annotations or {})}
+        for what, values in {"labels": self.labels, **self.annotations}.items():
+            if values is not None and len(values) != len(self):
+                raise CamwallError(f"{len(self)} images have {len(values)} {what}")
 
     def __len__(self) -> int:
         return len(self.names)
-
-    def notes(self, indices: Sequence[int]) -> dict[str, list[Any]]:
-        """The annotations of the images of these numbers."""
-        return {name: [values[i] for i in indices] for name, values in self.annotations.items()}
-
-    def noted(self, names: Collection[str | None]) -> dict[str, str]:
-        """A checksum of each of these annotations."""
-        found = {}
-        for name in self.annotations.keys() & names:
-            sha = hashlib.sha256()
-            for value in map(torch.as_tensor, self.annotations[name]):
-                sha.update(f"{value.dtype}{list(value.shape)}".encode())
-                sha.update(_bytes(value))
-            found[name] = sha.hexdigest()
-        return found
 
     def load(self, indices: Sequence[int]) -> Tensor:
         """The images of these numbers as network inputs [n, C, H, W]; each number once."""
@@ -114,6 +78,10 @@ class ImageSet:
         self._last = {i: last[i] if i in last else read([self._paths[i]]) for i in indices}
         return torch.cat(list(self._last.values()))
 
+    def notes(self, indices: Sequence[int]) -> dict[str, list[Any]]:
+        """The annotations of the images of these numbers."""
+        return {name: [values[i] for i in indices] for name, values in self.annotations.items()}
+
     def digest(self, state: Processes, progress: bool = False) -> str:
         """A checksum of all images, names and content, that tells one set from another.
 
@@ -122,7 +90,7 @@ class ImageSet:
         same line.
         """
         if self._tensor is not None:
-            return hashlib.sha256(_bytes(self._tensor)).hexdigest()
+            return digest([self._tensor])
         count = state.num_processes
         mine = tqdm(
             self._paths[state.process_index :: count],
@@ -131,8 +99,7 @@ class ImageSet:
             leave=False,
             delay=1,
         )
-        found = [_file_digest(path) for path in mine]
-        shares = gathered([found])
+        shares = gathered([[_file_digest(path) for path in mine]])
         sha = hashlib.sha256()
         for index, path in enumerate(self._paths):
             content = shares[index % count][index // count]
@@ -157,15 +124,19 @@ def _file_digest(path: Path) -> bytes | str:
     return hashlib.sha256(content).digest()
 
 
-def model_digest(model: torch.nn.Module) -> str:
-    """A checksum of a model's parameters and buffers, names and values."""
+def digest(values: Sequence[Any]) -> str:
+    """A checksum of tensors, arrays or numbers: shapes, types and values."""
     sha = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        sha.update(name.encode())
-        sha.update(_bytes(value))
+    for value in map(torch.as_tensor, values):
+        sha.update(f"{value.dtype} {list(value.shape)}".encode())
+        # NumPy has no type for some of torch's: as plain bytes.
+        plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        sha.update(plain.numpy().data)
     return sha.hexdigest()
 
 
-def _bytes(values: Tensor) -> memoryview:
-    """What a tensor holds; NumPy has no type for some of torch's, so as plain bytes."""
-    return values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+def model_digest(model: torch.nn.Module) -> str:
+    """A checksum of a model's parameters and buffers, names and values."""
+    state = model.state_dict()
+    told = [*state, digest(list(state.values()))]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
-from camwall.check.images import AnyImages, ImageSet, model_digest
+from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, VERDICT, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.errors import CamwallError
@@ -44,14 +44,13 @@ def check(
     run: str | Path | None = None,
     batch: int = 1,
     engine: Engine = "camwall",
-    autocast: bool = False,
     progress: bool = True,
 ) -> Report:
     """Measure whether saliency methods see through a model's wall, and how much they show there.
 
     Images are read as they are needed and all methods of our engine work from one pass over them.
     Under ``accelerate launch`` the batches are shared out over the processes, and each of them
-    returns the same report.
+    returns the same report. Under ``torch.autocast`` exact zeros may not stay so.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ def check(
     methods : sequence of str, Method or function, optional
         All methods of the engine if not given. A function takes (model, images, target) and returns
         maps [N, H, W]; it appears in the table under its name.
-    metrics : sequence of str or Metric
+    metrics : sequence of str, Metric or function
         Names in `camwall.metrics.METRICS`, or metrics of one's own: each is a column of
         ``report.records``, and its mean with an interval one of ``report.table``.
     repaints : sequence of str
@@ -76,15 +75,12 @@ def check(
         The classes to explain; each image's top class if not given.
     run : path, optional
         A folder that keeps finished records: the same call takes a killed run up where it stopped.
-        A method's records are known by its name alone: give a function that you have changed
+        Methods and metrics are known by their names alone: give a function that you have changed
         another name, or another folder.
     batch : int
         Images that go through the network together; a kill loses at most the records of one batch
         and method.
     engine : "camwall" or "grad-cam"
-    autocast : bool
-        Let torch lower the precision (bfloat16). Off for tables: half of a map's digits go, and
-        exact zeros may not stay so.
     progress : bool
         Show a progress bar.
 
@@ -96,8 +92,8 @@ def check(
     Raises
     ------
     CamwallError
-        Unknown methods; unreadable images; maps of the wrong shape or with NaN; scores that are not
-        finite; a run folder of another model or other images.
+        Unknown methods or metrics; unreadable images; maps of the wrong shape or with NaN; scores
+        that are not finite; a run folder of another model or other images.
     """
     if batch < 1:
         raise CamwallError(f"batch must be at least 1, not {batch}")
@@ -130,7 +126,7 @@ def check(
             others = loaded.flip((2, 3)) if alone else pictures.load(following).to(loaded)
         return [repaint(name, model, loaded, others) for name in painted]
 
-    with evaluating(model), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+    with evaluating(model):
         first = pictures.load([0]).to(device)
         check_images(model, first)
         scores = blind_scores(model, first, repainted(range(1), first))
@@ -151,9 +147,13 @@ def check(
         "images": pictures.digest(state, progress),
         "preprocessing": str(model.preprocessing),
         "labels": pictures.labels,
-        "annotations": pictures.noted({metric.annotation for metric in measured}),
+        "annotations": {
+            name: digest(values)
+            for name, values in pictures.annotations.items()
+            if name in {metric.annotation for metric in measured}
+        },
         "engine": engine,
-        "autocast": autocast,
+        "autocast": torch.is_autocast_enabled(device.type),
         "target": targets,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
@@ -177,16 +177,15 @@ def check(
         with bar, evaluating(model):
             for group, missing in groupby(work, key=itemgetter(0)):
                 loaded = pictures.load(group).to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                    classes = None if targets is None else [targets[i] for i in group]
-                    with torch.no_grad():
-                        evidence = Evidence(model, loaded, classes)
-                        evidence.repaints = evidence.repainted(*repainted(group, loaded))
-                    evidence.annotations = pictures.notes(group)
-                    for _, method in missing:
-                        bar.set_postfix_str(method.name, refresh=False)
-                        store.add(_measured(pictures, group, evidence, method, measured))
-                        bar.update(len(group))
+                classes = None if targets is None else [targets[i] for i in group]
+                with torch.no_grad():
+                    evidence = Evidence(model, loaded, classes)
+                    evidence.repaints = evidence.repainted(*repainted(group, loaded))
+                evidence.annotations = pictures.notes(group)
+                for _, method in missing:
+                    bar.set_postfix_str(method.name, refresh=False)
+                    store.add(_measured(pictures, group, evidence, method, measured))
+                    bar.update(len(group))
         added = gathered(store.added)
     names = [method.name for method in asked]
     wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,29 +47,28 @@ class RecordStore:
         self.found: list[Record] = []
         self.added: list[Record] = []
         self._path: Path | None = None
+        self._held = ExitStack()
         if folder is None:
             return
         folder = claim(folder, identity)
         self._path = folder / f"records-{process:04d}.jsonl"
-        self._lock = FileLock(folder / f".process-{process:04d}.lock")
-        with writing(folder):
+        lock = FileLock(folder / f".process-{process:04d}.lock")
+        with writing(folder), ExitStack() as held:
             try:
-                self._lock.acquire(timeout=0)
+                held.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 raise CamwallError(
                     f"another process number {process} is at work in {folder}: let it end; if "
                     "one command started both, give accelerate launch --multi_gpu, also on CPUs"
                 ) from None
-        try:
+            # Before the release: the file may then be another's.
+            held.callback(lambda: Path(lock.lock_file).unlink(missing_ok=True))
             for file in sorted(folder.glob("records-*.jsonl")):
                 self.found += _read(file)
-            with writing(self._path):
-                self._file = self._path.open("ab")
-                kept = self._path.read_bytes().rpartition(b"\n")
-                self._file.truncate(len(kept[0] + kept[1]))
-        except BaseException:
-            self.close()
-            raise
+            self._file = held.enter_context(self._path.open("ab"))
+            kept = self._path.read_bytes().rpartition(b"\n")
+            self._file.truncate(len(kept[0] + kept[1]))
+            self._held = held.pop_all()
 
     def add(self, records: Iterable[Record]) -> None:
         """Keep finished records; on return they are safe."""
@@ -84,13 +83,7 @@ class RecordStore:
 
     def close(self) -> None:
         """Let another process of this number take the folder."""
-        if self._path is None:
-            return
-        if hasattr(self, "_file"):
-            self._file.close()
-        with suppress(OSError):  # before the release: the file may then be another's
-            Path(self._lock.lock_file).unlink()
-        self._lock.release()
+        self._held.close()
 
 
 def _read(file: Path) -> list[Record]:

@@ -22,7 +22,6 @@ def evaluate(
     limit: int | None = None,
     batch: int = 1,
     engine: str = "camwall",
-    autocast: bool = False,
     command: str | None = None,
     progress: bool = True,
 ) -> "Report":
@@ -59,8 +58,6 @@ def evaluate(
         Images at a time.
     engine : str
         ``camwall`` or ``grad-cam``.
-    autocast : bool
-        Lower precision; not for tables.
     command : str, optional
         The command to record, if not this process's.
     progress : bool
@@ -90,7 +87,7 @@ def evaluate(
     built: dict[str, Any] = {"network": network, "wall": wall, "construction": construction}
     built |= {"paint": paint, "checkpoint": checkpoint}
     asked: dict[str, Any] = {"metrics": metrics or list(DEFAULT_METRICS), "batch": batch}
-    asked |= {"engine": engine, "autocast": autocast}
+    asked["engine"] = engine
     model = named_model(**built).to(state.device)
     chosen = stacks.load(images).head(limit)
     certificate = certify(model, model.preprocessing.load(chosen.paths[:2]).to(state.device))

@@ -1,14 +1,16 @@
-"""The methods that need one pass and one gradient, each a function of maps and gradients.
+"""The methods that need one pass: functions of its maps, most of them and of one gradient.
 
 Throughout, B are the maps and G = ∂(score)/∂B, both [N, V, h, w]; a raw map is [N, h, w].
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from camwall.methods.eigen import first_component
 from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Mechanism, Method
 
@@ -70,9 +72,47 @@ def gradcam_elementwise(maps: Tensor, gradients: Tensor) -> Tensor:
     return (gradients * maps).clamp(min=0).sum(dim=1)
 
 
+def first_component(maps: Tensor, *, centred: bool = True) -> Tensor:
+    """Project each position's channels on their first principal axis, as grad-cam does: [N, h, w].
+
+    With X the [hw, V] matrix of a map [V, h, w], the projection is X v₁ = σ₁ u₁ for the leading
+    singular triple. ``centred`` takes each channel's mean off first: the axis is then that of the
+    covariance, not of the second moment. A singular vector's sign is arbitrary: grad-cam keeps the
+    one that LAPACK happens to return, and cuts the map at 0, so that the sign decides the picture.
+    The same matrix is decomposed here, to the last bit; now and then the sign turns on the last bit
+    of one of its numbers. The axis counts as a constant where a gradient is taken.
+    """
+    full = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    rows = [each.transpose() for each in full.detach().cpu().flatten(2).numpy()]
+    if centred:
+        rows = [each - each.mean(axis=0) for each in rows]
+        full = full - full.mean(dim=_SPACE, keepdim=True)
+    # The thin decomposition has the same first axis as the full one, which grad-cam asks for. One
+    # thread: others would wait in a busy loop for the next matrix, while the network runs.
+    with _libraries().limit(limits=1, user_api="blas"):
+        axes = [np.linalg.svd(each, full_matrices=False)[2][0] for each in rows]
+    return weighted(torch.from_numpy(np.stack(axes)).to(full), full).to(maps.dtype)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 def eigen_gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
     """The first principal component of G ⊙ B over positions."""
     return first_component(gradients * maps)
+
+
+def corrected(raw: Tensor) -> Tensor:
+    """Turn each raw map [N, h, w] so that its largest absolute value is positive."""
+    flip = raw.amin(dim=(1, 2)).abs() > raw.amax(dim=(1, 2)).abs()
+    return torch.where(flip[:, None, None], -raw, raw)
+
+
+def eigencam(evidence: Evidence) -> Tensor:
+    """The first principal component of B over positions, its sign as it comes."""
+    return evidence.once("first component", lambda: first_component(evidence.maps))
 
 
 def of_gradient(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Evidence], Tensor]:
@@ -88,6 +128,18 @@ GRADCAM_PP = Method(
     of_gradient(gradcam_pp),
     package="GradCAMPlusPlus",
     departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
+)
+
+AXIS = "the first principal axis of the activations over positions"
+
+EIGENCAM = Method(
+    "EigenCAM",
+    f"{AXIS}, with the sign the decomposition happens to return",
+    Mechanism.ACTIVATIONS,
+    "muhammad2020eigencam",
+    eigencam,
+    package="EigenCAM",
+    departs="centres the activations; keeps an arbitrary sign",
 )
 
 CAMS = (
@@ -145,5 +197,23 @@ CAMS = (
         "gildenblat2021gradcam",
         of_gradient(eigen_gradcam),
         package="EigenGradCAM",
+    ),
+    EIGENCAM,
+    EIGENCAM.variant(
+        "EigenCAM (corrected)",
+        f"{AXIS}, turned so that the largest absolute value is positive",
+        lambda evidence: corrected(eigencam(evidence)),
+        reference="chung2025segeigencam",
+    ),
+    EIGENCAM.variant(
+        "EigenCAM (flipped)",
+        f"{AXIS}, with the other sign than EigenCAM's",
+        lambda evidence: -eigencam(evidence),
+    ),
+    EIGENCAM.variant(
+        "EigenCAM (paper)",
+        "the first right singular vector of the activations, not centred; for activations that "
+        "are never negative all its entries have one sign",
+        lambda evidence: corrected(first_component(evidence.maps, centred=False)),
     ),
 )

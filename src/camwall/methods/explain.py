@@ -10,7 +10,6 @@ from camwall.as_found import evaluating, outside_inference_mode
 from camwall.errors import CamwallError
 from camwall.methods.adapters.grad_cam import GRAD_CAM, through_package
 from camwall.methods.cams import CAMS
-from camwall.methods.eigen import EIGEN
 from camwall.methods.evidence import Evidence, Target
 from camwall.methods.perturbation import PERTURBATIONS
 from camwall.methods.registry import Mechanism, Method, SaliencyFunction, named
@@ -21,9 +20,7 @@ Engine = Literal["camwall", "grad-cam"]
 AnyMethod = str | Method | SaliencyFunction
 
 #: Every method by its name; one of your own needs no entry.
-METHODS: dict[str, Method] = {
-    method.name: method for method in (*CAMS, *EIGEN, *PERTURBATIONS, *GRAD_CAM)
-}
+METHODS: dict[str, Method] = {method.name: method for method in (*CAMS, *PERTURBATIONS, *GRAD_CAM)}
 
 
 def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall") -> list[Method]:

@@ -50,9 +50,8 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     # In float32 squares of values below 1e-23 would vanish; not every device knows double.
     energy = maps.cpu().double().square().flatten(1)
     behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
-    sides = torch.stack([~wall.hidden, behind]).flatten(1).double()
-    visible, hidden = (energy @ sides.T).unbind(dim=1)
-    total = visible + hidden
+    hidden = energy @ behind.flatten().double()
+    total = hidden + energy @ (~wall.hidden).flatten().double()
     return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt()
 
 
@@ -87,29 +86,14 @@ def mean_leak(maps: Tensor, wall: Wall) -> tuple[float, float]:
 
 @cache
 def random_level(wall: Wall, cells: tuple[int, int], *, draws: int = 1000, seed: int = 0) -> float:
-    """The mean leak of maps that are noise: uniform values on a grid of cells, rendered as any map.
-
-    Parameters
-    ----------
-    wall : Wall
-    cells : (h, w) of the maps
-    draws, seed : int
-    """
+    """The mean leak of maps that are noise: uniform on a grid (h, w) of cells, shown as any map."""
     raw = torch.rand(draws, *cells, generator=torch.Generator().manual_seed(seed))
     total = sum(float(leak(render(maps, wall.shape), wall).sum()) for maps in raw.split(50))
     return total / draws
 
 
 #: Methods that one pass gives for all: cheap enough to follow from epoch to epoch.
-FOLLOWED = (
-    "GradCAM",
-    "GradCAM++",
-    "XGradCAM",
-    "AblationCAM",
-    "EigenCAM",
-    "LayerCAM",
-    "HiResCAM",
-)
+FOLLOWED = ("GradCAM", "GradCAM++", "XGradCAM", "AblationCAM", "EigenCAM", "LayerCAM", "HiResCAM")
 
 
 def follow_leaks(
@@ -120,20 +104,16 @@ def follow_leaks(
     Parameters
     ----------
     stacks : tensor [N, C, H, W]
-        Network inputs.
+        Network inputs, of which ``batch`` are explained at a time.
     methods : sequence of str
-        Names in `METHODS`.
-    batch : int
-        Stacks at a time.
 
     Returns
     -------
     callable
-        From a network to ``leak/METHOD`` and ``error/METHOD``, `mean_leak` and its standard error
-        where they are numbers, and ``empty/METHOD``, the number of maps that are zero everywhere.
-        Upsampling bleeds into no hidden row here: receptive fields reach beyond the last visible
-        map row. For the baseline it is the share of the map where the masked network has its wall.
-        `camwall.train.fit` takes it as ``measure``.
+        From a network to ``leak/METHOD`` and ``error/METHOD``, `mean_leak` where it is a number,
+        and ``empty/METHOD``, the number of maps that are zero everywhere; the ``measure`` of
+        `camwall.train.fit`. For a baseline the leak is the share of the map where the masked
+        network has its wall.
     """
 
     def measure(model: WalledModel) -> dict[str, float]:

@@ -18,14 +18,9 @@ REPAINTS = ("grey", "other", "mirror", "noise")
 
 
 def repaint(name: str, model: WalledModel, images: Tensor, others: Tensor) -> Tensor:
-    """``images`` with their hidden pixels painted anew, [N, C, H, W].
+    """``images`` [N, C, H, W] with their hidden pixels painted anew.
 
-    Parameters
-    ----------
-    name : str
-        ``other``, or one of `camwall.models.FILLS`.
-    images, others : tensor [N, C, H, W]
-        ``other`` takes the hidden pixels of ``others``.
+    ``name`` is one of `camwall.models.FILLS`, or ``other``, which takes those of ``others``.
     """
     if name == "other":
         return torch.where(model.wall.hidden.to(images.device), others, images)
@@ -35,15 +30,7 @@ def repaint(name: str, model: WalledModel, images: Tensor, others: Tensor) -> Te
 
 
 def blind_scores(model: WalledModel, images: Tensor, repainted: Sequence[Tensor]) -> Tensor:
-    """The scores, of a model whose scores no repaint moves: else the paired test has no zero.
-
-    Raises
-    ------
-    BlindnessError
-        They move.
-    CamwallError
-        They are not finite.
-    """
+    """The scores of a model, finite; BlindnessError if a repaint moves them."""
     with torch.no_grad():
         scores = finite(model(images))
         if not all(torch.equal(model(other), scores) for other in repainted):
@@ -122,18 +109,12 @@ def response(
 
     Parameters
     ----------
-    model : WalledModel
-        Left as found.
-    images : tensor [N, C, H, W]
-    method : str, Method or function
-        A function takes (model, images, target) and returns maps [N, H, W], which are compared as
-        they are; our methods' raw maps are compared on their own grid, negative values cut.
-    target : int, sequence of int, tensor [N] or None
-        The class to explain; None for each image's top class.
+    model, images, method, target, engine
+        As in `camwall.explain`. Our methods' raw maps are compared on their own grid, negative
+        values cut; the maps of a function as they are.
     repaints : sequence of str
         What the hidden pixels are repainted with: ``other`` for those of the next image (of the
         same image turned upside down, if there is one alone), or names in `camwall.models.FILLS`.
-    engine : "camwall" or "grad-cam"
 
     Returns
     -------
@@ -145,8 +126,8 @@ def response(
     BlindnessError
         The scores of the first image move under a repaint.
     CamwallError
-        Unknown methods, engines or repaints; images that do not fit; a function that draws from a
-        source of its own; maps that are no numbers.
+        As `camwall.explain`; unknown repaints; a function that draws from a source of its own; maps
+        that are no numbers.
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")
