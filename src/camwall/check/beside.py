@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from camwall.check.report import Report, bootstrap
+from camwall.check.report import Report, bootstrap, columns
 from camwall.errors import CamwallError
 
 Dataset = Literal["STACK-MIX", "STACK-GEN"]
@@ -20,18 +20,10 @@ IMAGES = 100
 def printed(table: pd.DataFrame, method: str, what: str = "leak", *, signed: bool = False) -> str:
     """One mean of a table with its interval, in %: ``11.0 [9.2, 12.8]``; a dash where it has none.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `Report.table`, `published`'s, or what `between` gives.
-    method : str
-    what : str
-        A metric.
-    signed : bool
-        Write a plus before what is positive.
+    ``table`` is `Report.table`, `published`'s or what `between` gives, ``what`` a metric; what is
+    positive has a plus before it if ``signed``.
     """
-    columns = {"leak": ("mean", "low", "high")}.get(what, (what, f"{what}_low", f"{what}_high"))
-    mean, low, high = table.reindex([method])[[*columns]].to_numpy(float)[0]
+    mean, low, high = table.reindex([method])[[*columns(what)]].to_numpy(float)[0]
     if np.isnan(mean):
         return "–"
     shown = f"{100 * mean:{'+' if signed else ''}.1f}"
@@ -68,13 +60,8 @@ def between(
 ) -> pd.DataFrame:
     """How much more a method leaks in one report than in another.
 
-    Parameters
-    ----------
-    report, reference : Report
-    methods : sequence of str
-    on : "image" or "group"
-        Of what the differences are taken, wherever both have one: of the same image, or of two that
-        share a visible half and are, in each report, the only ones with it.
+    Differences are taken wherever both reports have one: of the same image, or of two that share a
+    visible half (their group) and are, in each report, the only ones with it.
 
     Returns
     -------
@@ -126,14 +113,8 @@ def compare(
 ) -> tuple[pd.DataFrame, float]:
     """Set a report's table beside the paper's, row by row.
 
-    Parameters
-    ----------
-    table : DataFrame
-        A report's.
-    dataset : "STACK-MIX" or "STACK-GEN"
-    without : sequence of str
-        Methods to leave out of both: HiResCAM is last in any table by a theorem, and counts in a
-        rank correlation as if it had been measured.
+    ``without`` leaves methods out of both: HiResCAM is last in any table by a theorem, and counts
+    in a rank correlation as if it had been measured.
 
     Returns
     -------

@@ -60,21 +60,11 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean under resampling.
+    """The 95 % percentile interval of the mean of values [N] under resampling.
 
-    Parameters
-    ----------
-    values : array [N]
-    groups : array [N], optional
-        Images that share a visible half do not vary independently: whole groups are drawn.
-    weights : array [N], optional
-        What each value counts in the mean; alike if not given.
-    resamples, seed : int
-
-    Returns
-    -------
-    (float, float)
-        NaN for fewer than two groups, which tell nothing of others.
+    Whole ``groups`` [N] are drawn: images that share a visible half do not vary independently. The
+    values count alike, or by their ``weights`` [N]. NaN for fewer than two groups, which tell
+    nothing of others.
     """
     members = np.arange(len(values)) if groups is None else groups
     sizes = np.ones(len(values)) if weights is None else weights
@@ -92,10 +82,11 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _mean(records: pd.DataFrame, metric: str) -> tuple[float, float, float]:
-    """The mean of a metric over the images that have it, and its interval."""
-    has = records[records[metric].notna()]
-    return has[metric].mean(), *bootstrap(has[metric].to_numpy(), has["group"].to_numpy())
+def columns(metric: str) -> tuple[str, str, str]:
+    """A metric's columns of a table: the mean, and its interval's two ends."""
+    return (
+        ("mean", "low", "high") if metric == "leak" else (metric, f"{metric}_low", f"{metric}_high")
+    )
 
 
 @dataclass(frozen=True)
@@ -145,20 +136,14 @@ class Report:
         for method in self.methods:
             records = self.records[self.records["method"] == method]
             kept = records[~records["empty"]]
-            mean, low, high = _mean(kept, "leak")
-            row = {
-                "method": method,
-                "mean": mean,
-                "std": kept["leak"].std(ddof=1),
-                "low": low,
-                "high": high,
-                "clear": kept["leak_clear"].mean(),
-                "empty": len(records) - len(kept),
-                "images": len(records),
-            }
-            for metric in ("response", *self._others):
-                names = metric, f"{metric}_low", f"{metric}_high"
-                row |= dict(zip(names, _mean(kept, metric), strict=True))
+            row: dict[str, Any] = {"method": method}
+            for metric in ("leak", "response", *self._others):
+                has = kept[kept[metric].notna()]
+                interval = bootstrap(has[metric].to_numpy(), has["group"].to_numpy())
+                row |= zip(columns(metric), (has[metric].mean(), *interval), strict=True)
+            row["std"] = kept["leak"].std(ddof=1)
+            row["clear"] = kept["leak_clear"].mean()
+            row["empty"], row["images"] = len(records) - len(kept), len(records)
             row["moved"] = int((records["response"] > 0).sum())
             row["repainted"] = int(records["response"].notna().sum())
             row["verdict"] = _verdict(records)
@@ -186,25 +171,25 @@ class Report:
         the 95 % interval of its mean beside it.
         """
         table = self.table
-        said = table.select_dtypes("float").map(
-            lambda value: "–" if np.isnan(value) else f"{100 * value:.1f}"
-        )
-        frame = pd.DataFrame(
-            {
-                "leak, %": said["mean"] + " ± " + said["std"],
-                "of its mean, %": said["low"] + "–" + said["high"],
-                "no bleed, %": said["clear"],
-                "empty": table["empty"].astype(str) + "/" + table["images"].astype(str),
-            }
-        )
-        for metric in ("response", *self._others):
-            between = " (" + said[f"{metric}_low"] + "–" + said[f"{metric}_high"] + ")"
-            frame[f"{metric}, %"] = (said[metric] + between).where(table[metric].notna(), "–")
-        moves = frame.pop("response, %")
-        if table["response"].notna().any():
-            exactly = (table["moved"] == 0) & table["response"].notna()
-            frame.insert(0, "response, %", moves.mask(exactly, "0 exactly"))
-        frame = frame.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # an entry stays on one line
+        said = (100 * table.select_dtypes("float")).map("{:.1f}".format).replace("nan", "–")
+
+        def between(metric: str) -> pd.Series:
+            _, low, high = columns(metric)
+            return said[low] + "–" + said[high]
+
+        def with_interval(metric: str) -> pd.Series:
+            return (said[metric] + " (" + between(metric) + ")").where(table[metric].notna(), "–")
+
+        told = {}
+        if (asked := table["response"].notna()).any():
+            still = asked & (table["moved"] == 0)
+            told["response, %"] = with_interval("response").mask(still, "0 exactly")
+        told["leak, %"] = said["mean"] + " ± " + said["std"]
+        told["of its mean, %"], told["no bleed, %"] = between("leak"), said["clear"]
+        told["empty"] = table["empty"].astype(str) + "/" + table["images"].astype(str)
+        told |= {f"{metric}, %": with_interval(metric) for metric in self._others}
+        # An entry stays on one line.
+        frame = pd.DataFrame(told).replace(" ", "\N{NO-BREAK SPACE}", regex=True)
         if table["verdict"].notna().any():
             frame.insert(0, "verdict", table["verdict"].fillna("–"))
         return frame

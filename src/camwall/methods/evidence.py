@@ -24,12 +24,9 @@ CHUNK = 4
 
 
 def as_target(target: Target, scores: Tensor) -> Tensor:
-    """The class to explain for each image, as indices [N]: the top class where none is given.
+    """The class to explain for each image, [N]: the top class where none is given.
 
-    Raises
-    ------
-    CamwallError
-        A target outside the classes, or not one for each image.
+    CamwallError for a target outside the classes, or not one for each image.
     """
     count, classes = scores.shape
     if target is None:
@@ -37,7 +34,7 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
     try:
         indices = torch.as_tensor(target, device=scores.device)
     except (TypeError, ValueError, RuntimeError):
-        raise CamwallError(f"a target is a class index, not {target!r}") from None
+        indices = torch.empty(0)
     if indices.dtype.is_floating_point or indices.dtype == torch.bool:
         raise CamwallError(f"a target is a class index, not {target!r}")
     indices = indices.clone() if indices.is_inference() else indices  # for the gradient's sake
@@ -45,22 +42,16 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
     if indices.shape != (count,):
         given = len(indices) if indices.ndim == 1 else list(indices.shape)
         raise CamwallError(f"{count} images need {count} targets, not {given}")
-    outside = indices[(indices < 0) | (indices >= classes)]
-    if len(outside):
-        raise CamwallError(
-            f"target {int(outside[0])} is not one of the model's classes 0 to {classes - 1}"
-        )
+    for index in indices.tolist():
+        if not 0 <= index < classes:
+            raise CamwallError(
+                f"target {index} is not one of the model's classes 0 to {classes - 1}"
+            )
     return indices
 
 
 def check_images(model: WalledModel, images: Tensor) -> None:
-    """Refuse images that the model cannot take, before anything is computed.
-
-    Raises
-    ------
-    CamwallError
-        No images, or images of another shape or type than the model's.
-    """
+    """Refuse no images, or images of another shape or type than the model's."""
     require_walled(model)
     if not isinstance(images, Tensor):
         raise CamwallError(f"images are a tensor [N, C, H, W], not {type(images).__name__}")
@@ -87,11 +78,10 @@ class Evidence:
         The class to explain; None for each image's top class.
     visible_only : bool
         Run perturbed images and ablated maps through what the scores depend on alone, by a copy
-        of the trunk that lies channels last. The results are equal up to rounding; the rest cannot
-        change them. A trunk whose copy gives other maps runs as it is, with a warning.
+        of the trunk that lies channels last: equal up to rounding. A trunk whose copy gives other
+        maps runs as it is, with a warning.
     differentiable : bool
-        Keep the graph, so that raw maps can be differentiated with respect to the images and the
-        model's parameters.
+        Keep the graph, so that raw maps have derivatives by the images and the parameters.
 
     Attributes
     ----------
@@ -147,7 +137,7 @@ class Evidence:
     @property
     def rest(self) -> Rest:
         """From what the model reads of the maps to the scores."""
-        return self.once_for_all("rest", lambda: self.model.rest)
+        return self.once("rest", lambda: self.model.rest, shared=True)
 
     def scores_at(self, maps: Tensor, index: int) -> Tensor:
         """Scores [n, classes] of image ``index`` with other maps [n, V, h, w] than its own."""
@@ -179,17 +169,12 @@ class Evidence:
         maps = [self.model.visible_maps(images, trunk) for images in lasting]
         return self.chain(torch.cat(maps))
 
-    def once(self, name: str, compute: Callable[[], T]) -> T:
-        """A result of this pass that several methods need."""
-        if name not in self._own:
-            self._own[name] = compute()
-        return self._own[name]
-
-    def once_for_all(self, name: str, compute: Callable[[], T]) -> T:
-        """A result that depends on what the head reads alone: the same under every repaint."""
-        if name not in self._shared:
-            self._shared[name] = compute()
-        return self._shared[name]
+    def once(self, name: str, compute: Callable[[], T], *, shared: bool = False) -> T:
+        """A result for several methods; ``shared`` by all repaints, if of what the rest reads."""
+        known = self._shared if shared else self._own
+        if name not in known:
+            known[name] = compute()
+        return known[name]
 
     def repainted(self, *repaints: Tensor) -> "list[Evidence]":
         """The pass of each batch of images that differ from this one's in hidden pixels only.
@@ -215,7 +200,7 @@ class Evidence:
     @property
     def _trunk(self) -> nn.Module | None:
         """A copy of the trunk, tried on the first image; None where it is not to be used."""
-        return self.once_for_all("trunk", self._tried_copy) if self.visible_only else None
+        return self.once("trunk", self._tried_copy, shared=True) if self.visible_only else None
 
     def _tried_copy(self) -> nn.Module | None:
         full = next(self.model.parameters()).dtype

@@ -1,7 +1,8 @@
 """From a model, images and a method's name to saliency maps; and all methods, by name."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -24,13 +25,7 @@ METHODS: dict[str, Method] = {method.name: method for method in (*CAMS, *PERTURB
 
 
 def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall") -> list[Method]:
-    """The methods that names, methods or functions stand for, each once.
-
-    Parameters
-    ----------
-    methods : one or several of str, Method or function
-    engine : "camwall" or "grad-cam"
-        Ours, or the package of that name for the methods it has.
+    """The methods that names, methods or functions stand for, as an engine has them, each once.
 
     Raises
     ------
@@ -40,13 +35,9 @@ def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall")
     """
     if engine not in get_args(Engine):
         raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")
-    found = named(methods, METHODS, Method, _of_function)
+    own = partial(Method, weights="a function", mechanism=Mechanism.OWN, reference="")
+    found = named(methods, METHODS, Method, lambda name, each: own(name, function=each))
     return [through_package(m) if engine == "grad-cam" and m.raw else m for m in found]
-
-
-def _of_function(function: SaliencyFunction) -> Method:
-    name = getattr(function, "__name__", type(function).__name__)
-    return Method(name, "a function", Mechanism.OWN, reference="", function=function)
 
 
 def explain(
@@ -89,15 +80,8 @@ def explain(
     CamwallError
         An unknown method or engine, images or targets that do not fit, scores that are not finite.
     """
-    (maps,) = explain_each(
-        model,
-        images,
-        [method],
-        target,
-        normalize=normalize,
-        engine=engine,
-        visible_only=visible_only,
-    ).values()
+    ways: dict[str, Any] = {"normalize": normalize, "engine": engine, "visible_only": visible_only}
+    (maps,) = explain_each(model, images, [method], target, **ways).values()
     return maps
 
 

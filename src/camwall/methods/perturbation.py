@@ -1,17 +1,24 @@
 """The methods that change something and look at the score: AblationCAM, ScoreCAM, Opti-CAM."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camwall.errors import CamwallError
 from camwall.methods.cams import weighted
 from camwall.methods.evidence import CHUNK, Evidence
 from camwall.methods.registry import Mechanism, Method
+from camwall.methods.saliency import upsample
 from camwall.models.masked import linear
 from camwall.wall.reach import leaves
+
+
+def _each(scores: Callable[[Evidence, int], Tensor], evidence: Evidence) -> Tensor:
+    """Scores [V] of every image of a pass, one after the other: [N, V]."""
+    return torch.stack([scores(evidence, index) for index in range(len(evidence.images))])
+
 
 # ---------------------------------------------------------------------------------------------
 # AblationCAM
@@ -47,10 +54,8 @@ def ablated_scores(evidence: Evidence, index: int) -> Tensor:
     cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
     if type(first) is not nn.Linear or cells.ndim != 2:
         return _ablated_by_copies(evidence, index)
-    channels, weight = maps.shape[1], first.weight
-    terms = torch.einsum(
-        "vc,uvc->vu", cells.reshape(channels, -1), weight.unflatten(1, (channels, -1))
-    )
+    apart = maps.shape[1], -1
+    terms = torch.einsum("vc,uvc->vu", cells.reshape(apart), first.weight.unflatten(1, apart))
     whole = terms.sum(dim=0) if first.bias is None else terms.sum(dim=0) + first.bias
     return nn.Sequential(*rest)(whole - terms)[:, unit]
 
@@ -71,9 +76,8 @@ def ablationcam(evidence: Evidence, *, absolute: bool = False) -> Tensor:
     """
     with torch.set_grad_enabled(evidence.differentiable):
         score = evidence.target_scores(evidence.scores)[:, None]
-        drops = score - evidence.once_for_all(
-            "ablated scores",
-            lambda: torch.stack([ablated_scores(evidence, i) for i in range(len(evidence.images))]),
+        drops = score - evidence.once(
+            "ablated", lambda: _each(ablated_scores, evidence), shared=True
         )
         size = score.abs() if absolute else score
         return weighted(drops / size.where((score != 0) | (drops != 0), 1.0), evidence.maps)
@@ -99,12 +103,7 @@ def masked_scores(evidence: Evidence, index: int, align_corners: bool) -> Tensor
     scores = torch.empty(len(maps), dtype=maps.dtype, device=maps.device)
 
     def masked(channels: Tensor) -> Tensor:
-        masks = F.interpolate(
-            maps[channels, None],
-            image.shape[2:],
-            mode="bilinear",
-            align_corners=align_corners,
-        )
+        masks = upsample(maps[channels], image.shape[2:], align_corners)[:, None]
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masks = (masks[:, :, :rows] - low) / (high - low + 1e-8)
         return image[:, :, :rows] * masks
@@ -122,8 +121,8 @@ def masked_scores(evidence: Evidence, index: int, align_corners: bool) -> Tensor
 def scorecam(evidence: Evidence, *, align_corners: bool = True) -> Tensor:
     """α = softmax over channels of the masked images' scores; the weights are constants."""
     with torch.no_grad():
-        scores = [masked_scores(evidence, i, align_corners) for i in range(len(evidence.images))]
-    return weighted(torch.stack(scores).softmax(dim=1), evidence.maps)
+        scores = _each(partial(masked_scores, align_corners=align_corners), evidence)
+    return weighted(scores.softmax(dim=1), evidence.maps)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -150,10 +149,7 @@ def opticam_weights(evidence: Evidence, steps: int, rate: float) -> Tensor:
     adam = torch.optim.Adam([logits], lr=rate)
     with torch.enable_grad():
         for _ in range(steps):
-            mask = weighted(logits.softmax(dim=1), maps)
-            mask = F.interpolate(
-                mask[:, None], images.shape[2:], mode="bilinear", align_corners=False
-            )
+            mask = upsample(weighted(logits.softmax(dim=1), maps), images.shape[2:])[:, None]
             low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
             mask = (mask - low) / (high - low).where(high > low, 1.0)
             masked = model.preprocessing.normalize(pixels[:, :, :rows] * mask[:, :, :rows])
@@ -164,31 +160,19 @@ def opticam_weights(evidence: Evidence, steps: int, rate: float) -> Tensor:
 
 
 def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
-    """Opti-CAM with settings of one's own.
+    """Opti-CAM with so many steps of Adam at this learning rate, for `explain` or `check`.
 
-    Parameters
-    ----------
-    steps : int
-        Steps of Adam; 50 as its authors.
-    rate : float
-        Its learning rate; 0.1 as its authors.
-
-    Returns
-    -------
-    Method
-        To be given to `explain` or `check`; ``METHODS["Opti-CAM"]`` has the authors' settings.
+    ``METHODS["Opti-CAM"]`` has its authors' settings, which are the defaults.
     """
     if steps < 1 or not rate > 0:
         raise CamwallError(f"Opti-CAM needs steps ≥ 1 and rate > 0, not {steps}, {rate}")
     default = (steps, rate) == (STEPS, RATE)
     return Method(
-        name="Opti-CAM" if default else f"Opti-CAM ({steps} steps, rate {rate:g})",
-        weights="the softmax of the weights that make the masked image score most",
-        mechanism=Mechanism.NON_NEGATIVE,
-        reference="zhang2024opticam",
-        raw=lambda evidence: weighted(
-            opticam_weights(evidence, steps, rate), evidence.maps.clamp(min=0)
-        ),
+        "Opti-CAM" if default else f"Opti-CAM ({steps} steps, rate {rate:g})",
+        "the softmax of the weights that make the masked image score most",
+        Mechanism.NON_NEGATIVE,
+        "zhang2024opticam",
+        lambda of: weighted(opticam_weights(of, steps, rate), of.maps.clamp(min=0)),
         variant_of=None if default else "Opti-CAM",
         departs="always runs all its steps, where its authors' code stops early by batch",
     )

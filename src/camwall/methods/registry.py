@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -32,7 +32,17 @@ class Mechanism(StrEnum):
 
 
 @dataclass(frozen=True)
-class Method:
+class Named:
+    """What is registered by its name."""
+
+    name: str
+
+
+T = TypeVar("T", bound=Named)
+
+
+@dataclass(frozen=True)
+class Method(Named):
     """A saliency method.
 
     Attributes
@@ -55,7 +65,6 @@ class Method:
         How the rule departs from its paper, empty where it does not.
     """
 
-    name: str
     weights: str
     mechanism: Mechanism
     reference: str
@@ -83,33 +92,13 @@ class Method:
         return replace(self, name=name, weights=weights, raw=raw, **fields)
 
 
-class Named(Protocol):
-    """What is registered by its name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-T = TypeVar("T", bound=Named)
-
-
 def named(
-    asked: Any, known: Mapping[str, T], kind: type[T], of_function: Callable[[Any], T]
+    asked: Any, known: Mapping[str, T], kind: type[T], of_function: Callable[[str, Any], T]
 ) -> list[T]:
-    """What is asked for, by name or as it is, each once.
+    """What is asked for of a register: one or several names, ``kind``s or functions, each once.
 
-    Parameters
-    ----------
-    asked : one or several of str, ``kind`` or function
-    known : name → what is registered
-    kind : type
-    of_function
-        Makes a function of one's own one of them.
-
-    Raises
-    ------
-    CamwallError
-        An unknown name, with those that are known; two of one name; nothing at all.
+    A function of one's own, and what it is called, go to ``of_function``. Raises CamwallError for
+    an unknown name, two of one name, and nothing at all.
     """
     word = kind.__name__.lower()
     if isinstance(asked, str | kind) or not isinstance(asked, Iterable):
@@ -125,7 +114,7 @@ def named(
                 raise CamwallError(
                     f"a {word} is a name, a {kind.__name__} or a function, not {each!r}"
                 )
-            each = of_function(each)
+            each = of_function(getattr(each, "__name__", type(each).__name__), each)
         if each.name in found:
             raise CamwallError(f"the {word} {each.name} is asked for twice; give each its own name")
         found[each.name] = each

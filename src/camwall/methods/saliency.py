@@ -12,7 +12,7 @@ resizing               bilinear, half-pixel centres (``align_corners=False``, ``
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -35,12 +35,13 @@ def min_max(maps: Tensor) -> Tensor:
     return maps / (_EPS + maps.amax(dim=(1, 2), keepdim=True))
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [N, h, w] to [N, H, W], bilinear with half-pixel centres."""
-    return F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+def upsample(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Maps [N, h, w] to [N, H, W], bilinear, with half-pixel centres or aligned corners."""
+    to = list(size)
+    return F.interpolate(maps[:, None], to, mode="bilinear", align_corners=align_corners)[:, 0]
 
 
-def render(raw: Tensor, size: tuple[int, int]) -> Tensor:
+def render(raw: Tensor, size: Sequence[int]) -> Tensor:
     """Raw maps [N, h, w] to saliency maps [N, H, W] in [0, 1]."""
     return min_max(upsample(min_max(raw.clamp(min=0)), size))
 

@@ -44,9 +44,6 @@ METRICS: dict[str, Metric] = {
 def chosen(metrics: Sequence[AnyMetric] | AnyMetric) -> list[Metric]:
     """The metrics that names, metrics or functions stand for, each once.
 
-    Raises
-    ------
-    CamwallError
-        No metric, an unknown one, or two of one name.
+    CamwallError for no metric, an unknown one, or two of one name.
     """
-    return named(metrics, METRICS, Metric, lambda own: Metric(own.__name__, "a function", own))
+    return named(metrics, METRICS, Metric, lambda name, own: Metric(name, "a function", own))

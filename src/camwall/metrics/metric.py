@@ -8,6 +8,7 @@ from torch import Tensor
 
 from camwall.errors import CamwallError
 from camwall.methods import Evidence, Saliency
+from camwall.methods.registry import Named
 from camwall.methods.saliency import same_draws
 
 #: A metric of one's own: a pass and a method's maps on its images → one number an image, [N].
@@ -15,7 +16,7 @@ Measure = Callable[[Evidence, Saliency], Tensor]
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Named):
     """One number for each saliency map, a column of a check's table.
 
     Attributes
@@ -38,7 +39,6 @@ class Metric:
         Key in the book's bibliography.
     """
 
-    name: str
     measures: str
     of: Measure
     repaints: bool = False
@@ -46,13 +46,7 @@ class Metric:
     reference: str = ""
 
     def __call__(self, evidence: Evidence, maps: Saliency) -> Tensor:
-        """The numbers [N].
-
-        Raises
-        ------
-        CamwallError
-            The function gives anything else.
-        """
+        """The numbers [N]; CamwallError where the function gives anything else."""
         with torch.no_grad(), same_draws():
             found = self.of(evidence, maps)
         if not isinstance(found, Tensor) or list(found.shape) != [len(evidence.images)]:

@@ -76,27 +76,14 @@ def through_package(method: Method) -> Method:
     return replace(method, raw=None, function=grad_cam(method.package))
 
 
+SIGNED, ACTIVATIONS = Mechanism.SIGNED, Mechanism.ACTIVATIONS
+
 #: What the package alone has.
 GRAD_CAM = tuple(
     through_package(Method(name, weights, mechanism, reference, package=name.replace("-", "_")))
     for name, weights, mechanism, reference in (
-        (
-            "ShapleyCAM",
-            "the mean over the map of G − ½ (∂G/∂B)·B",
-            Mechanism.SIGNED,
-            "cai2025shapleycam",
-        ),
-        (
-            "FEM",
-            "how often the channel lies two σ above its mean",
-            Mechanism.ACTIVATIONS,
-            "fuad2020fem",
-        ),
-        (
-            "KPCA-CAM",
-            "a kernel's first component",
-            Mechanism.ACTIVATIONS,
-            "karmani2024kpca",
-        ),
+        ("ShapleyCAM", "the mean over the map of G − ½ (∂G/∂B)·B", SIGNED, "cai2025shapleycam"),
+        ("FEM", "how often the channel lies two σ above its mean", ACTIVATIONS, "fuad2020fem"),
+        ("KPCA-CAM", "a kernel's first component", ACTIVATIONS, "karmani2024kpca"),
     )
 )
