@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from camwall.commands.evaluate import evaluate
+from camwall.commands.survey import survey
 from camwall.commands.train import train_study
 from camwall.errors import CamwallError
 from camwall.train.recipe import Recipe
@@ -136,7 +137,9 @@ def methods() -> None:
 def certify(
     network: str | None = None,
     wall: int = 160,
+    layer: str | None = None,
     construction: str = "whole",
+    weights: Path | None = None,
     checkpoint: Path | None = None,
     every_class: bool = False,
 ) -> Any:
@@ -144,7 +147,7 @@ def certify(
 
     Parameters
     ----------
-    network, wall, construction, checkpoint
+    network, wall, layer, construction, weights, checkpoint
         As `evaluate` takes them.
     every_class : bool
         One backward pass for each class through the whole network.
@@ -152,7 +155,14 @@ def certify(
     from camwall import wall as walls
     from camwall.models.library import named_model
 
-    model = named_model(network, wall=wall, construction=construction, checkpoint=checkpoint)
+    model = named_model(
+        network,
+        wall=wall,
+        layer=layer,
+        construction=construction,
+        weights=weights,
+        checkpoint=checkpoint,
+    )
     return walls.certify(model, every_class=every_class)
 
 
@@ -175,6 +185,7 @@ offer(fetch, "fetch", "names")
 offer(methods, "methods")
 offer(certify, "certify")
 offer(evaluate, "evaluate", "images", "out")
+offer(survey, "survey", "out", told=lambda frame: frame.to_string())
 offer(train_study, "train", "out")
 offer(collect, "collect", "runs", "out", told=lambda frame: frame.to_string())
 offer(

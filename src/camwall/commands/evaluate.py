@@ -14,8 +14,10 @@ def evaluate(
     *,
     network: str | None = None,
     wall: int = 160,
+    layer: str | None = None,
     construction: str = "whole",
     paint: str = "zero",
+    weights: Path | None = None,
     checkpoint: Path | None = None,
     methods: list[str] | None = None,
     metrics: list[str] | None = None,
@@ -38,14 +40,18 @@ def evaluate(
         Folder that gets ``table.csv``, ``records.csv``, ``stacks.csv`` (what each image shows),
         ``manifest.json``, and under ``records/`` what a killed run needs to go on.
     network : str, optional
-        ``efficientnet-lite0``, which is the default, or another name of
-        `camwall.models.library.load_network`.
+        ``efficientnet-lite0``, which is the default; a classification network of torchvision by
+        its name, ``timm:NAME``, or ``hf:NAME`` for one of transformers (name or folder).
     wall : int
         First hidden row of a network that is walled without training.
+    layer : str, optional
+        Name of its module whose output is the maps; the last that gives maps if not given.
     construction : str
         How such a wall is built: ``whole``, or the two sides ``apart``.
     paint : str
         What such a network sees in place of the hidden pixels, one of `camwall.models.FILLS`.
+    weights : path, optional
+        A state dict for such a network, in place of its library's download.
     checkpoint : path, optional
         Instead: a network trained behind its wall, ours or the paper's.
     methods : list of str, optional
@@ -85,7 +91,7 @@ def evaluate(
 
     state = processes()
     built: dict[str, Any] = {"network": network, "wall": wall, "construction": construction}
-    built |= {"paint": paint, "checkpoint": checkpoint}
+    built |= {"layer": layer, "paint": paint, "weights": weights, "checkpoint": checkpoint}
     asked: dict[str, Any] = {"metrics": metrics or list(DEFAULT_METRICS), "batch": batch}
     asked["engine"] = engine
     model = named_model(**built).to(state.device)
@@ -103,8 +109,8 @@ def evaluate(
     report = check(model, chosen, methods, run=Path(out) / "records", progress=progress, **asked)
     if state.is_main_process:
         named = {"images": Path(images).name, "methods": list(report.methods), "limit": limit}
-        if checkpoint is not None:
-            named["checkpoint"] = Path(checkpoint).name
+        files = {"weights": weights, "checkpoint": checkpoint}
+        named |= {name: Path(file).name for name, file in files.items() if file is not None}
         manifest = runs.manifest(
             built | asked | named,
             command=command,
