@@ -140,6 +140,7 @@ def check(
             )
     identity = {
         "model": model_digest(model),
+        "layer": str(model.layer),
         "wall": model.wall.as_json(),
         "ground": model.ground,
         "metrics": said,
