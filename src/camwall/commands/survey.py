@@ -1,7 +1,7 @@
 """Architectures of three libraries behind walls: which are certified, and what methods do there."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from camwall.check.store import Record
-    from camwall.stacks import Stacks
 
 _NAMES = {
     "torchvision": """
@@ -59,6 +58,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vit": _VIT,
 }
 CLASSES = 10
+#: Pixels a side, of networks that take images of any size.
+SIZE = 160
 METHODS = ("GradCAM", "GradCAM++", "XGradCAM", "EigenCAM", "HiResCAM", "LayerCAM")
 
 
@@ -86,23 +87,23 @@ def _made(library: str, name: str) -> "nn.Module":
 
 
 def architecture(
-    library: str, name: str, images: "Stacks"
+    library: str, name: str, photographs: Sequence[Path]
 ) -> "tuple[nn.Module, camwall.Preprocessing, int]":
     """One of `ARCHITECTURES` with random weights that leave none of its parts without effect.
 
     The weights are the library's own draw, but for those that it starts at 0 or at less than a
     hundredth (heads, layer scales, the last scale of a residual branch): with these, scores would
     not depend on the image, or not on most layers. A matrix is drawn from N(0, 0.02²), a scale
-    uniformly between ½ and 1½. The statistics of batch norms are those of ``images`` and as many
-    of noise: at the mean of 0 and variance of 1 that they start from, activations vanish or grow
-    from layer to layer.
+    uniformly between ½ and 1½. The statistics of batch norms are those of ``photographs`` and as
+    many images of noise: at the mean of 0 and variance of 1 that they start from, activations
+    vanish or grow from layer to layer.
 
     Returns
     -------
     network : torch.nn.Module
         In evaluation mode.
     preprocessing : Preprocessing
-        The whole image at the network's input size.
+        The whole image, at `SIZE` or at the one size that the network takes.
     drawn : int
         Parameters that were drawn anew.
     """
@@ -122,17 +123,21 @@ def architecture(
                 parameter.normal_(0, 0.02)
             else:
                 parameter.uniform_(0.5, 1.5)
-        size = getattr(network, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
+        size = SIZE
+        try:
+            network(torch.zeros(1, 3, size, size))
+        except Exception:  # each library refuses in a way of its own
+            size = getattr(network, "pretrained_cfg", {}).get("input_size", (3, 224, 224))[-1]
         preprocessing = camwall.Preprocessing(resize=size, crop=size)
         for module in network.modules():
             if isinstance(module, _BatchNorm):
                 module.train().momentum = None  # one pass, whose statistics stay
-        loaded = preprocessing.load(images.paths)
+        loaded = preprocessing.load(photographs)
         network(torch.cat([loaded, preprocessing.normalize(torch.rand(loaded.shape))]))
     return network.eval(), preprocessing, len(stuck)
 
 
-def _measured(library: str, name: str, images: "Stacks") -> "Iterator[Record]":
+def _measured(library: str, name: str, paths: Sequence[Path]) -> "Iterator[Record]":
     """Each wall's records, one an image and method; or one that says in a line why there are none.
 
     What fails does not end the survey: a network is anybody's code.
@@ -140,11 +145,12 @@ def _measured(library: str, name: str, images: "Stacks") -> "Iterator[Record]":
     about: Record = {"library": library, "architecture": name, "image": "", "method": ""}
     about["options"] = ", ".join(f"{key}={value}" for key, value in OPTIONS.get(name, {}).items())
     try:
-        network, way, about["drawn"] = architecture(library, name, images)
+        network, way, about["drawn"] = architecture(library, name, paths)
     except Exception as error:
         yield from (about | {"wall": wall, "refused": _line(error)} for wall in walls(224, 224))
         return
     about["family"] = type(network).__module__.split(".")[2]
+    about["size"] = way.size[0]
     about["parameters"] = sum(parameter.numel() for parameter in network.parameters())
     for shape, wall in walls(*way.size).items():
         row, start = about | {"wall": shape}, time.process_time()
@@ -155,9 +161,7 @@ def _measured(library: str, name: str, images: "Stacks") -> "Iterator[Record]":
             row |= {"flat_level": model.wall.flat_level}
             certificate = camwall.certify(model, probes=1, repaints=2)
             row |= {"proved": certificate.proved is not None, "seen": certificate.visible_seen}
-            found = camwall.check(
-                model, images.paths, METHODS, batch=len(images), progress=False
-            ).records
+            found = camwall.check(model, paths, METHODS, batch=len(paths), progress=False).records
         except Exception as error:
             yield row | {"refused": _line(error)}
             continue
@@ -218,8 +222,9 @@ def survey(
     wanted = [each for each in ARCHITECTURES if only is None or each[1] in only]
     if images is None:
         images = stacks.open(config.cache_dir() / "stack-open", n=100, seed=0).folder
-    chosen = stacks.load(images).head(limit)
+    chosen = stacks.load(images).head(limit).paths
     parameters = {"images": images.name, "limit": limit, "methods": METHODS, "classes": CLASSES}
+    parameters |= {"size": SIZE}
     with closing(RecordStore(out / "records", parameters, 0)) as store:
         done = {(record["library"], record["architecture"]) for record in store.found}
         bar = tqdm([each for each in wanted if each not in done], "survey", disable=not progress)

@@ -86,8 +86,15 @@ def walls(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant
             yield Variant(f"{name}, {construction}", model, made, slow=slow)
 
 
-#: What is compared by price beside the engine's methods: repairs and null repairs, and what a method
-#: must beat.
+def layers(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
+    """Whose output the maps are: the last layer that gives maps, then the end of each stage."""
+    for layer in (None, *(f"_blocks.{at}" for at in (15, 14, 10, 7, 4, 2, 0))):
+        model = build_wall(network, DEFAULT_ROW, layer)
+        yield Variant(model.layer.name, model, images, slow=slow)
+
+
+#: What is compared by price beside the engine's methods: repairs and null repairs, and what a
+#: method must beat.
 BESIDE: tuple[AnyMethod, ...] = (
     repairs.windowed(1),
     repairs.windowed(2),
@@ -142,6 +149,7 @@ STUDIES: dict[str, Callable[[nn.Module, Stacks, int], Iterator[Variant]]] = {
     "both": lambda *given: islice(constructions(*given), 2),
     "paint": paints,
     "wall": walls,
+    "layer": layers,
     "price": prices,
 }
 
