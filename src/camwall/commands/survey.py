@@ -92,9 +92,9 @@ def architecture(
     """One of `ARCHITECTURES` with random weights that leave none of its parts without effect.
 
     The weights are the library's own draw, but for those that it starts at 0 or at less than a
-    hundredth (heads, layer scales, the last scale of a residual branch): with these, scores would
-    not depend on the image, or not on most layers. A matrix is drawn from N(0, 0.02²), a scale
-    uniformly between ½ and 1½. The statistics of batch norms are those of ``photographs`` and as
+    hundredth (heads, layer scales, class tokens, the last scale of a residual branch): with these,
+    scores would not depend on the image, or not on most layers. A matrix is drawn from
+    N(0, 0.02²), a vector uniformly between ½ and 1½. The statistics of batch norms are those of ``photographs`` and as
     many images of noise: at the mean of 0 and variance of 1 that they start from, activations
     vanish or grow from layer to layer.
 
