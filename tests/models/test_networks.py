@@ -78,7 +78,7 @@ def test_behind_walls_of_every_kind(library: str, name: str, photographs: list[P
 
 
 def test_weights_without_effect_are_drawn_anew(photographs: list[Path]) -> None:
-    """A ViT's head and class token, ConvNeXt's layer scales; norms, which start at 1, are as they start."""
+    """A ViT's head and class token, ConvNeXt's layer scales; not norms, which start at 1."""
     own = torchvision.models.vit_b_32(num_classes=10)
     assert not own.heads.head.weight.any()
     network, _, drawn = architecture("torchvision", "vit_b_32", photographs)

@@ -94,9 +94,9 @@ def architecture(
     The weights are the library's own draw, but for those that it starts at 0 or at less than a
     hundredth (heads, layer scales, class tokens, the last scale of a residual branch): with these,
     scores would not depend on the image, or not on most layers. A matrix is drawn from
-    N(0, 0.02²), a vector uniformly between ½ and 1½. The statistics of batch norms are those of ``photographs`` and as
-    many images of noise: at the mean of 0 and variance of 1 that they start from, activations
-    vanish or grow from layer to layer.
+    N(0, 0.02²), a vector uniformly between ½ and 1½. The statistics of batch norms are those of
+    ``photographs`` and as many images of noise: at the mean of 0 and variance of 1 that they start
+    from, activations vanish or grow from layer to layer.
 
     Returns
     -------
