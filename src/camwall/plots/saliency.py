@@ -1,6 +1,7 @@
 """Figures of images and of saliency maps over them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -45,8 +46,7 @@ def heatmap_grid(
     norm, count, columns = Normalize(0, 1), len(pixels), len(maps) + 1
     points = 4 + 0.8 * columns  # a page shrinks a wide grid, and its letters with it
     labels = 0.0 if captions is None else 0.4  # beside the images, not instead of them
-    tall = pixels.shape[2] / pixels.shape[3]
-    size = (1.25 * columns + 0.6 + labels, 1.16 * count * tall + 0.3)
+    size = (1.25 * columns + 0.6 + labels, 1.16 * count + 0.3)
     figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False)
     for i, row in enumerate(axes):
         picture(row[0], pixels[i], wall)
@@ -79,24 +79,36 @@ def _note(ax: Axes, at: tuple[float, float], text: str, points: float, **aligned
     ax.text(*at, text, fontsize=points, color="white", transform=ax.transAxes, bbox=box, **aligned)
 
 
-def twins_grid(pixels: Tensor, found: Mapping[str, Twins]) -> Figure:
+def twins_grid(pixels: Tensor, found: Mapping[str, Twins], columns: int = 4) -> Figure:
     """A picture above its copy, and each method's map of both: cut at 0, the halves resized apart.
 
     Parameters
     ----------
     pixels : tensor [C, H, W] in [0, 1]
     found : method name → Twins, along rows
-        Their leaks are those of what is shown.
+        Printed are the leaks of what is shown.
+    columns : int
+        Panels beside one another, the picture's among them.
     """
-    size, maps = (pixels.shape[1], pixels.shape[2]), {}
-    wall = Wall.rows(2 * size[0], size[1], size[0])
-    for name, each in found.items():
-        halves = torch.stack([each.original, each.copy]).clamp(min=0).float()
-        maps[name] = upsample(halves / halves.max(), size).flatten(0, 1)[None]
-    leaks = {name: leak(shown, wall).tolist() for name, shown in maps.items()}
-    figure = heatmap_grid(torch.cat([pixels, pixels], dim=1)[None], maps, wall, leaks=leaks)
-    for height, text in ((0.98, "read"), (0.48, "a copy")):
-        _note(figure.axes[0], (0.03, height), text, 4 + 0.8 * len(maps), va="top")
+    use_style()
+    size, pair = (pixels.shape[1], pixels.shape[2]), torch.cat([pixels, pixels], dim=1)
+    wall, scale = Wall.rows(2 * size[0], size[1], size[0]), Normalize(0, 1)
+    rows = -(-(len(found) + 1) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 3.0 * rows), squeeze=False)
+    for ax, name in zip_longest(axes.flat, ["image", *found]):
+        if name not in found:
+            picture(ax, pair, wall) if name else ax.axis("off")
+            continue
+        halves = torch.stack([found[name].original, found[name].copy]).clamp(min=0).float()
+        shown = upsample(halves / halves.max(), size).flatten(0, 1)
+        picture(ax, pair.mean(dim=0, keepdim=True), wall)
+        ax.imshow(shown, alpha=0.6, norm=scale, cmap=SALIENCY_CMAP)
+        _note(ax, (0.97, 0.02), f"{100 * leak(shown[None], wall).item():.0f} %", 10, ha="right")
+        ax.set_title(name, fontsize=10)
+    for height, text in ((0.98, "read"), (0.48, "a copy, not read")):
+        _note(axes[0, 0], (0.03, height), text, 10, va="top")
+    bar = ScalarMappable(scale, SALIENCY_CMAP)
+    figure.colorbar(bar, ax=axes, fraction=0.02, pad=0.02, label="saliency")
     return figure
 
 
