@@ -109,8 +109,8 @@ def twins(
     Raises
     ------
     CamwallError
-        What `build_wall` and `find` refuse; an image that does not fit; a network that gives equal
-        inputs different maps; a map that is no numbers.
+        What `build_wall` refuses; an image that does not fit; a network that gives equal inputs
+        different maps; a map that is no numbers.
     """
     (found,) = twins_each(
         network, [method], image, target, layer=layer, axis=axis, preprocessing=preprocessing
