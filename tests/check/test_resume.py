@@ -224,11 +224,15 @@ def test_refuses_the_folder_of_another_run(model, images, tmp_path):
     restyled.preprocessing = replace(model.preprocessing, std=(0.25,) * 3)
     with torch.no_grad():
         next(scaled.parameters()).mul_(2)
+    closer = small_model()
+    closer.visible_cells = closer.visible_cells.clone()
+    closer.visible_cells[0, 0] = False
     for said, other, batch, changes in (
         (r"another images", model, images + 1, {}),
         (r"repaints .*, not ..grey", model, images, {"repaints": ["grey", "noise"]}),
         (r"metrics .*; repaints .*, not \[\]", model, images, {"metrics": ["leak"]}),
         (r"wall.hidden \[\[8, .*, not \[\[12, 0, 16, 16\]\]", walled(ROW + 4), images, {}),
+        (r"another visible cells", closer, images, {}),
         (r"another ground", walled(ROW, "apart"), images, {}),
         (r"labels null, not \[1, 1, 1, 1, 1\]", model, images, {"labels": [1] * 5}),
         (r"another preprocessing", restyled, images, {}),

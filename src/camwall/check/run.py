@@ -142,6 +142,7 @@ def check(
         "model": model_digest(model),
         "layer": str(model.layer),
         "wall": model.wall.as_json(),
+        "visible cells": digest([model.visible_cells]),
         "ground": model.ground,
         "metrics": said,
         "repaints": painted,
