@@ -26,6 +26,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def unhooked(module: nn.Module) -> bool:
+    """Whether what a module's class says is all that runs: no hook, no ``forward`` of its own."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return not hooks and "forward" not in vars(module)
+
+
 def finite(scores: Tensor) -> Tensor:
     """``scores`` themselves, or an error if one of them is NaN or infinite."""
     if not torch.isfinite(scores).all():

@@ -311,6 +311,19 @@ def test_the_rest_after_a_middle_layer() -> None:
     blind(model)
 
 
+def test_the_rest_goes_where_the_model_goes() -> None:
+    """The copy that runs it has buffers of its own, which no cast of the model would reach."""
+    network = chain(nn.Sequential(Turned(), nn.BatchNorm2d(CHANNELS)))
+    model = build_wall(network, 16, "0", preprocessing=PLAIN)
+    assert model.rest.chain is None
+    model.double()
+    batch = noise().double()
+    with torch.no_grad():
+        maps = model.read(model.features(batch))
+        found = model.rest(maps, model.layer.output(model.trunk, batch), batch)
+        torch.testing.assert_close(found, model(batch))
+
+
 class Attention(nn.Module):
     """Each token reads all of them."""
 

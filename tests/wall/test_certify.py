@@ -301,6 +301,14 @@ def test_nothing_is_proved_of_somebody_elses_code() -> None:
     def another_target(model: WalledModel) -> None:
         model.target_layer = nn.Dropout(0.5)
 
+    def nothing(module: nn.Module, *given: object) -> None:
+        """A hook could do anything."""
+
+    hooked = [
+        lambda m: m.register_forward_hook(nothing),
+        lambda m: m.target_layer.register_forward_pre_hook(nothing),
+    ]
+
     changes = {
         name: [
             lambda m: become(m, features=lambda self, x: type(self).__mro__[1].features(self, x)),
@@ -309,6 +317,7 @@ def test_nothing_is_proved_of_somebody_elses_code() -> None:
             lambda m: setattr(m, "read", m.read),
             lambda m: setattr(m, "forward", m.forward),
             another_target,
+            *hooked,
         ]
         for name in NETWORKS
         if name != "vgg"
@@ -319,6 +328,12 @@ def test_nothing_is_proved_of_somebody_elses_code() -> None:
         lambda m: setattr(m, "reachable", m.reachable),
         another_head,
         another_target,
+        *hooked,
+        lambda m: m.features.register_forward_hook(nothing),
+        lambda m: m.features[0].register_forward_hook(nothing),
+        lambda m: setattr(m.features[0], "forward", m.features[0].forward),
+        lambda m: m.head.register_forward_pre_hook(nothing),
+        lambda m: m.dense.register_forward_hook(nothing),
     ]
     for name, several in changes.items():
         for change in several:

@@ -213,6 +213,14 @@ def test_a_subclass_is_not_taken_for_its_parent() -> None:
         needed_rows(Same(1, 1, 3), 8, 1)
 
 
+def test_a_normalisation_by_the_batch_reads_every_row() -> None:
+    """In evaluation mode too, where it keeps no running statistics."""
+    stack = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))
+    with pytest.raises(CamwallError, match="of a BatchNorm2d are not known"):
+        needed_rows(stack, 8, 1)
+    assert needed_rows(stack, 8, 1, torch.rand(2, 1, 8, 8))[0].all()
+
+
 @pytest.mark.parametrize("visible", [0, 5, -1])
 def test_visible_rows_that_the_map_does_not_have(visible: int) -> None:
     """The number of rows of the last map is said."""

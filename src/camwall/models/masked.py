@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from camwall.as_found import unhooked
 from camwall.errors import CamwallError
 from camwall.models.layer import Layer
 from camwall.models.preprocessing import Preprocessing
@@ -160,7 +161,10 @@ class MaskedModel(WalledModel):
     @property
     def ground(self) -> str | None:
         plain = type(self.head).forward is nn.Sequential.forward and _starts_well(self.head)
-        if not plain or not all(map(known, leaves(self.features))) or not self.as_made(MaskedModel):
+        run = self.features, self.head, *self.head[: self.depth + 1]
+        if not plain or not all(map(unhooked, run)) or not self.as_made(MaskedModel):
+            return None
+        if not all(map(known, leaves(self.features))):
             return None
         return (
             "by geometry for every input whose maps are finite: no hidden pixel lies in the "

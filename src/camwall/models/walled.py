@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camwall.as_found import evaluating
+from camwall.as_found import evaluating, unhooked
 from camwall.errors import CamwallError, in_one_line
 from camwall.models.layer import Layer
 from camwall.models.paint import fill
@@ -132,9 +132,11 @@ class WalledModel(nn.Module, ABC):
         return None
 
     def as_made(self, kind: type[nn.Module]) -> bool:
-        """Whether only the code of ``kind`` runs: no subclass, nothing in place of a method."""
+        """Whether only the code of ``kind`` runs: no subclass, no hook, nothing for a method."""
         replaced = [name for name in vars(self) if callable(getattr(type(self), name, None))]
-        return type(self) is kind and not replaced and type(self.target_layer) is nn.Identity
+        plain = unhooked(self) and unhooked(self.target_layer)
+        passes = type(self.target_layer) is nn.Identity and plain
+        return type(self) is kind and not replaced and passes
 
 
 class WholeModel(WalledModel):
@@ -163,6 +165,10 @@ class WholeModel(WalledModel):
             "give a network without tensors that hang in a graph, locks or open files",
         ):
             self.twins = nn.ModuleList(with_shared_parameters(network) for _ in range(2))
+
+    def _apply(self, *given: Any, **options: Any) -> "WholeModel":
+        vars(self).pop("rest", None)  # it may hold a copy, which would stay where and what it was
+        return super()._apply(*given, **options)
 
     def seen(self, images: Tensor) -> Tensor:
         return fill(self.paint, images, self.wall, self.preprocessing)
@@ -238,7 +244,8 @@ class WholeModel(WalledModel):
         return (
             "by construction for every input, of a network that keeps nothing from call to call: "
             "the scores are a function of the image with its hidden pixels painted "
-            f"({self.paint}) alone; maps behind the wall come from a pass over the whole image"
+            f"({self.paint}) alone; maps, of {self.layer}, come behind the wall from a pass over "
+            "the whole image"
         )
 
 
@@ -285,8 +292,8 @@ class ApartModel(WholeModel):
             return None
         return (
             "by construction for every input, of a network that keeps nothing from call to call: "
-            "it runs on the visible side alone, padded as if the image ended at the wall; maps "
-            "behind the wall come from a pass over the hidden side by itself"
+            "it runs on the visible side alone, padded as if the image ended at the wall; maps, of "
+            f"{self.layer}, come behind the wall from a pass over the hidden side by itself"
         )
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camwall.as_found import evaluating
+from camwall.as_found import evaluating, unhooked
 from camwall.errors import CamwallError
 
 #: Layers that work on each pixel alone, in evaluation mode: a row reads itself.
@@ -42,8 +42,10 @@ def leaves(layers: nn.Module | Iterable[nn.Module]) -> Iterator[nn.Module]:
 def known(layer: nn.Module) -> bool:
     """Whether the rows that a layer reads follow from its sizes: it need not be tried."""
     # Exact types: a subclass may pad or read otherwise (EfficientNet's same-padding convolutions).
-    plain = getattr(layer, "padding_mode", "zeros") in ("zeros", "replicate")
-    return type(layer) in (*ELEMENTWISE, *WINDOWS) and plain
+    plain = getattr(layer, "padding_mode", "zeros") in ("zeros", "replicate") and unhooked(layer)
+    # Without running statistics a normalisation reads all of its batch, in evaluation mode too.
+    own = not isinstance(layer, nn.BatchNorm2d) or layer.running_mean is not None
+    return type(layer) in (*ELEMENTWISE, *WINDOWS) and plain and own
 
 
 def _first(value: int | tuple[int, ...]) -> int:
