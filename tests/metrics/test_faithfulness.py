@@ -13,7 +13,7 @@ from camwall.methods import METHODS, Evidence, Saliency, chosen
 from camwall.methods.cams import gradcam, hirescam
 from camwall.metrics import METRICS
 from camwall.metrics.faithfulness import BLUR, STEPS
-from camwall.models import Preprocessing, WalledModel
+from camwall.models import Preprocessing, WalledModel, without_wall
 from tests.helpers.checks import small_model, some_images
 
 ROW = 2
@@ -166,15 +166,7 @@ def test_without_a_wall_gradcam_is_the_decomposition() -> None:
     """All cells visible, nothing painted: the network itself, whose head pools and is linear."""
     walled_network = small_model()
     network = nn.Sequential(*walled_network.trunk.children())
-    everything = torch.ones(4, 4, dtype=torch.bool)
-    model = camwall.build_wall(
-        network,
-        8,
-        "0",
-        preprocessing=walled_network.preprocessing,
-        visible_cells=everything,
-        paint="none",
-    ).double()
+    model = without_wall(network, 8, "0", preprocessing=walled_network.preprocessing).double()
     images = some_images(3).double()
     assert torch.equal(model(images), network(images))
     for name in ("GradCAM", "HiResCAM"):

@@ -93,7 +93,7 @@ def layers(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Varian
         yield Variant(model.layer.name, model, images, slow=slow)
 
 
-#: What is compared by price beside the engine's methods: repairs and null repairs, and what a
+#: What is compared by price beside the engine's methods: repairs and null repairs, and what any
 #: method must beat.
 BESIDE: tuple[AnyMethod, ...] = (
     repairs.windowed(1),
@@ -237,6 +237,27 @@ def load_sweep(folder: str | Path) -> dict[str, Report]:
         )
         for name, entry in about.items()
     }
+
+
+def priced(reports: Mapping[str, Report]) -> pd.DataFrame:
+    """The table of the study of prices at the last layer: by method, every metric's mean.
+
+    Parameters
+    ----------
+    reports : name → Report
+        Of `load_sweep`.
+
+    Returns
+    -------
+    DataFrame
+        By method ``leak``, ``response`` and the other metrics as fractions with their intervals,
+        ``images`` that they are over, the median ``seconds`` of a map.
+    """
+    asked = [reports["last layer"], reports["last layer, whole network"]]
+    table = pd.concat([report.table for report in asked]).rename(columns={"mean": "leak"})
+    seconds = pd.concat([report.records for report in asked]).groupby("method")["seconds"].median()
+    dear = reports["last layer, perturbed"].table
+    return table.assign(seconds=seconds, **{name: dear[name] for name in DEAR})
 
 
 def _checked(variant: Variant, folder: Path) -> Report:

@@ -7,7 +7,7 @@ A metric is a `Metric`: a function of a pass and a method's maps on its images, 
 from collections.abc import Sequence
 
 from camwall.methods.registry import named
-from camwall.metrics.faithfulness import FAITHFULNESS
+from camwall.metrics.faithfulness import FAITHFULNESS, distances
 from camwall.metrics.leak import LEAK, LEAK_CLEAR, is_empty, leak, mean_leak, random_level
 from camwall.metrics.localisation import LOCALISATION
 from camwall.metrics.metric import Measure, Metric
@@ -23,6 +23,7 @@ __all__ = [
     "Twins",
     "change",
     "chosen",
+    "distances",
     "is_empty",
     "leak",
     "mean_leak",

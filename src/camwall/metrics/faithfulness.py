@@ -1,14 +1,17 @@
 """Does a map say what the score is made of? Completeness, deletion and insertion, sensitivity."""
 
+from collections.abc import Sequence
+
+import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as tv
 
-from camwall.methods import Evidence, Saliency
+from camwall.methods import METHODS, Evidence, Saliency
 from camwall.methods.cams import hirescam
 from camwall.metrics.metric import Metric
-from camwall.models import fill
+from camwall.models import fill, without_wall
 
 #: Shares of the visible pixels, at equal steps, at which a score is asked for.
 STEPS = 10
@@ -44,6 +47,39 @@ def distance(evidence: Evidence, maps: Saliency) -> Tensor:
     lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
     cosine = (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
     return (1 - cosine.clamp(min=0).square()).clamp(min=0).sqrt()
+
+
+def distances(
+    network: nn.Module,
+    layers: Sequence[str | None],
+    images: Tensor,
+    methods: Sequence[str],
+) -> pd.DataFrame:
+    """`distance` of methods at layers of a network without a wall, the mean over images.
+
+    Parameters
+    ----------
+    network, layers
+        As `camwall.build_wall` takes them, None for its default.
+    images : tensor [N, C, H, W]
+        Each explained for its top class.
+    methods : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        A row for each ``layer``, a column for each method.
+    """
+    rows = {}
+    for layer in layers:
+        model = without_wall(network, images.shape[2] // 2, layer)
+        with torch.no_grad():
+            evidence = Evidence(model, images)
+        rows[model.layer.name] = {
+            name: float(DISTANCE(evidence, Saliency(evidence, METHODS[name])).nanmean())
+            for name in methods
+        }
+    return pd.DataFrame(rows).T.rename_axis("layer")
 
 
 def _along(evidence: Evidence, maps: Saliency, before: Tensor, after: Tensor) -> Tensor:
@@ -108,12 +144,13 @@ def class_sensitivity(evidence: Evidence, maps: Saliency) -> Tensor:
     return 1 - (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
 
 
+DISTANCE = Metric(
+    "distance",
+    "how far the map is from gradient times activation, the best factor between them allowed",
+    distance,
+)
 FAITHFULNESS = (
-    Metric(
-        "distance",
-        "how far the map is from gradient times activation, the best factor between them allowed",
-        distance,
-    ),
+    DISTANCE,
     Metric(
         "completeness_error",
         "how far the map's sum is from what the maps bring to the score, in units of that",

@@ -1,6 +1,6 @@
 """Networks behind a wall."""
 
-from camwall.models.build import ApartModel, Construction, WholeModel, build_wall
+from camwall.models.build import ApartModel, Construction, WholeModel, build_wall, without_wall
 from camwall.models.checkpoint import load_checkpoint, save_checkpoint
 from camwall.models.library import efficientnet_lite0
 from camwall.models.masked import MaskedModel, VisiblePart, visible_part
@@ -30,4 +30,5 @@ __all__ = [
     "simple_cnn",
     "small_vgg",
     "visible_part",
+    "without_wall",
 ]

@@ -63,8 +63,8 @@ def build_wall(
     paint : str
         What x̃ has in place of the hidden pixels, one of `camwall.models.FILLS`: by default 0 in
         the network's normalised input. ``"none"`` paints nothing, to show what the painting is
-        for: the visible cells then read hidden pixels, and `certify` refuses the model. With all
-        cells visible besides, it is the network itself, without a wall. For ``"whole"``.
+        for: the visible cells then read hidden pixels, and `certify` refuses the model;
+        `without_wall` is that with all cells visible. For ``"whole"``.
 
     Returns
     -------
@@ -125,6 +125,43 @@ def build_wall(
     elif scores.shape[1] == len(_IMAGENET_CATEGORIES):
         model.class_names = tuple(_IMAGENET_CATEGORIES)
     return model
+
+
+def without_wall(
+    network: nn.Module,
+    wall: int | Tensor | Wall,
+    layer: str | nn.Module | None = None,
+    *,
+    preprocessing: Any = None,
+) -> WalledModel:
+    """The network itself as every method takes it: all cells visible, nothing painted.
+
+    Parameters
+    ----------
+    network, layer, preprocessing
+        As `build_wall` takes them.
+    wall : int, bool tensor [H, W] or Wall
+        Where a leak is measured; it hides nothing, and `certify` refuses the model.
+
+    Returns
+    -------
+    WalledModel
+        Its scores are the network's.
+
+    Raises
+    ------
+    CamwallError
+        What `build_wall` refuses.
+    """
+    behind = build_wall(network, wall, layer, preprocessing=preprocessing)
+    return build_wall(
+        network,
+        wall,
+        layer,
+        preprocessing=preprocessing,
+        visible_cells=torch.ones_like(behind.visible_cells),
+        paint="none",
+    )
 
 
 def _inputs(network: nn.Module, preprocessing: Preprocessing) -> Tensor:
