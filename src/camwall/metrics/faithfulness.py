@@ -22,14 +22,15 @@ BLUR = 11, 5.0
 def completeness_error(evidence: Evidence, maps: Saliency) -> Tensor:
     """|Σ_p m_p − (y − y₀)| / |y − y₀| of raw maps m, y the score and y₀ that of maps B = 0.
 
-    0 for a map that is a decomposition of the score. NaN of methods without raw maps.
+    0 for a map that is a decomposition of the score. NaN of methods without raw maps, and where the
+    maps bring nothing.
     """
     if maps.raw is None:
         return torch.full((len(evidence.images),), torch.nan)
     zero = torch.zeros_like(evidence.maps[:1])
     nothing = [evidence.scores_at(zero, i)[0] for i in range(len(evidence.images))]
     brought = evidence.target_scores(evidence.scores - torch.stack(nothing))
-    return (maps.raw.sum(dim=(1, 2)) - brought).abs() / brought.abs()
+    return (maps.raw.sum(dim=(1, 2)) - brought).abs() / brought.abs().where(brought != 0, torch.nan)
 
 
 def distance(evidence: Evidence, maps: Saliency) -> Tensor:
