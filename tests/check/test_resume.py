@@ -339,7 +339,7 @@ def test_two_processes_give_the_table_of_one(photographs, tmp_path):
         (["evaluate", "{photographs}", "out", "--method", "Grad"], "unknown method 'Grad'"),
         (
             ["evaluate", "{photographs}", "out", "--wall", "150", "--construction", "apart"],
-            "rows that do: 32, 64",
+            "rows that may: 32, 64",
         ),
         (["evaluate", "{photographs}", "out", "--construction", "none"], "known: whole, apart"),
         (["certify", "--network", "lenet"], "unknown network 'lenet'"),

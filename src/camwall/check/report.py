@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from camwall.errors import CamwallError, extra
-from camwall.methods import METHODS, PAPER, Engine
+from camwall.methods import METHODS, Engine
 from camwall.runs import write_csv, write_json, writing
 from camwall.wall import Wall
 
@@ -84,9 +84,8 @@ def bootstrap(
 
 def columns(metric: str) -> tuple[str, str, str]:
     """A metric's columns of a table: the mean, and its interval's two ends."""
-    return (
-        ("mean", "low", "high") if metric == "leak" else (metric, f"{metric}_low", f"{metric}_high")
-    )
+    leaks = ("mean", "low", "high")
+    return leaks if metric == "leak" else (metric, f"{metric}_low", f"{metric}_high")
 
 
 @dataclass(frozen=True)
@@ -241,13 +240,9 @@ class Report:
 
 
 def default_methods(engine: Engine = "camwall") -> list[str]:
-    """Every method the engine has, the paper's first, without the variants.
+    """Every method the engine has, without the variants.
 
     EigenCAM's are among them all the same: its sign is arbitrary, and decides its row.
     """
-    has = [
-        name
-        for name, m in METHODS.items()
-        if (m.raw if engine == "camwall" else m.package) and m.variant_of in (None, "EigenCAM")
-    ]
-    return [*(n for n in PAPER if n in has), *(n for n in has if n not in PAPER)]
+    kept = [m for m in METHODS.values() if m.variant_of in (None, "EigenCAM")]
+    return [m.name for m in kept if (m.raw if engine == "camwall" else m.package)]

@@ -114,6 +114,7 @@ def check(
                 f"the metric {metric.name} needs the images' {metric.annotation}: give check "
                 f"annotations={{{metric.annotation!r}: one value for each image}}, or leave it out"
             )
+    notes = {metric.annotation for metric in measured} & pictures.annotations.keys()
     painted = list(repaints) if any(metric.repaints for metric in measured) else []
     state, device = processes(), next(model.parameters()).device
 
@@ -149,11 +150,7 @@ def check(
         "images": pictures.digest(state, progress),
         "preprocessing": str(model.preprocessing),
         "labels": pictures.labels,
-        "annotations": {
-            name: digest(values)
-            for name, values in pictures.annotations.items()
-            if name in {metric.annotation for metric in measured}
-        },
+        "annotations": {name: digest(pictures.annotations[name]) for name in notes},
         "engine": engine,
         "autocast": torch.is_autocast_enabled(device.type),
         "target": targets,
@@ -192,10 +189,8 @@ def check(
     names = [method.name for method in asked]
     wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])
     frame = pd.DataFrame(store.found + added).drop_duplicates(["image", "method"])
-    frame = frame.set_index(["image", "method"]).loc[wanted].reset_index()
-    groups = dict(zip(pictures.names, pictures.groups, strict=True))
     return Report(
-        records=frame.assign(group=frame["image"].map(groups)),
+        records=frame.set_index(["image", "method"]).loc[wanted].reset_index(),
         wall=model.wall,
         methods=tuple(names),
         random_level=random_level(model.wall, tuple(model.visible_cells.shape)),
@@ -204,17 +199,12 @@ def check(
 
 
 def _measured(
-    pictures: ImageSet,
-    group: range,
-    evidence: Evidence,
-    method: Method,
-    metrics: Sequence[Metric],
+    pictures: ImageSet, group: range, evidence: Evidence, method: Method, metrics: Sequence[Metric]
 ) -> list[Record]:
     """What is measured of one method on the images of a pass."""
     names, scores = [pictures.names[i] for i in group], evidence.scores.detach()
     start = time.perf_counter()
-    maps = Saliency(evidence, method)
-    shown = maps.shown
+    shown = (maps := Saliency(evidence, method)).shown
     seconds = (time.perf_counter() - start) / len(group)
     for name, each in zip(names, shown, strict=True):
         if not torch.isfinite(each).all():
@@ -231,6 +221,7 @@ def _measured(
         "empty": is_empty(shown).tolist(),
         "prediction": scores.argmax(dim=1).tolist(),
         "seconds": repeat(seconds),
+        "group": [pictures.groups[i] for i in group],
     }
     if pictures.labels is not None:
         labels = torch.tensor([pictures.labels[i] for i in group], device=scores.device)

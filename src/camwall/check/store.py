@@ -17,30 +17,17 @@ Record = dict[str, Any]
 
 
 class RecordStore:
-    """The records of one run, as lines of JSON under its folder.
+    """The records of one run, as lines of JSON under its folder; in memory alone without one.
 
     Each process appends to a file of its own (``records-PROCESS.jsonl``) and reads those of all at
-    the start. A last line that a kill cut off is left out, and cut off the file.
-
-    Parameters
-    ----------
-    folder : path or None
-        None keeps the records in memory only.
-    identity : dict
-        What makes two runs the same (model, wall, images): a folder of another run is refused.
-    process : int
-        Number of this process.
-
-    Attributes
-    ----------
-    found, added : list of dict
-        Records of all processes that lay there at the start; this one's since.
+    the start, ``found``; ``added`` are its own since. A last line that a kill cut off is left out,
+    and cut off the file.
 
     Raises
     ------
     CamwallError
-        A folder of another run, or in which a process of this number is at work; files that cannot
-        be read or written.
+        A folder of a run of another ``identity`` (model, wall, images), or in which a process of
+        this number is at work; files that cannot be read or written.
     """
 
     def __init__(self, folder: str | Path | None, identity: dict[str, Any], process: int) -> None:

@@ -1,9 +1,8 @@
 """Saliency methods: what each is, and how it is computed."""
 
 from camwall.methods.evidence import Evidence
-from camwall.methods.explain import METHODS, AnyMethod, Engine, chosen, explain, explain_each
-from camwall.methods.perturbation import opticam
-from camwall.methods.registry import PAPER, Mechanism, Method, SaliencyFunction
+from camwall.methods.explain import METHODS, Engine, chosen, explain, explain_each, opticam
+from camwall.methods.registry import PAPER, AnyMethod, Mechanism, Method, SaliencyFunction
 from camwall.methods.saliency import Saliency, render
 
 __all__ = [

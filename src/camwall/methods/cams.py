@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from camwall.methods.evidence import Evidence
-from camwall.methods.registry import Mechanism, Method
+from camwall.methods.registry import Rule
 
 _SPACE = (2, 3)
 
@@ -94,9 +94,7 @@ def first_component(maps: Tensor, *, centred: bool = True) -> Tensor:
     return weighted(torch.from_numpy(np.stack(axes)).to(full), full).to(maps.dtype)
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
+_libraries = cache(ThreadpoolController)
 
 
 def eigen_gradcam(maps: Tensor, gradients: Tensor) -> Tensor:
@@ -115,105 +113,22 @@ def eigencam(evidence: Evidence) -> Tensor:
     return evidence.once("first component", lambda: first_component(evidence.maps))
 
 
-def of_gradient(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Evidence], Tensor]:
+def of_gradient(function: Callable[[Tensor, Tensor], Tensor]) -> Rule:
     """A function of maps and gradients as one of the evidence."""
     return lambda evidence: function(evidence.maps, evidence.gradients)
 
 
-GRADCAM_PP = Method(
-    "GradCAM++",
-    "a weighted sum of the positive gradients, never negative",
-    Mechanism.NON_NEGATIVE,
-    "chattopadhay2018gradcampp",
-    of_gradient(gradcam_pp),
-    package="GradCAMPlusPlus",
-    departs="adds 10⁻⁶ to a denominator; it dominates where gradients are below about 10⁻³",
-)
-
-AXIS = "the first principal axis of the activations over positions"
-
-EIGENCAM = Method(
-    "EigenCAM",
-    f"{AXIS}, with the sign the decomposition happens to return",
-    Mechanism.ACTIVATIONS,
-    "muhammad2020eigencam",
-    eigencam,
-    package="EigenCAM",
-    departs="centres the activations; keeps an arbitrary sign",
-)
-
-CAMS = (
-    Method(
-        "GradCAM",
-        "the mean of the gradient over the map",
-        Mechanism.SIGNED,
-        "selvaraju2017gradcam",
-        of_gradient(gradcam),
-        package="GradCAM",
-    ),
-    GRADCAM_PP,
-    GRADCAM_PP.variant(
-        "GradCAM++ (paper)",
-        "as GradCAM++, without the constant in the denominator",
-        of_gradient(partial(gradcam_pp, eps=0.0)),
-    ),
-    Method(
-        "XGradCAM",
-        "the mean of the gradient, each position weighed by its activation",
-        Mechanism.SIGNED,
-        "fu2020xgradcam",
-        of_gradient(xgradcam),
-        package="XGradCAM",
-    ),
-    Method(
-        "HiResCAM",
-        "the gradient at the position itself",
-        Mechanism.POSITION_WISE,
-        "draelos2020hirescam",
-        of_gradient(hirescam),
-        package="HiResCAM",
-    ),
-    Method(
-        "LayerCAM",
-        "the positive part of the gradient at the position itself",
-        Mechanism.POSITION_WISE,
-        "jiang2021layercam",
-        of_gradient(layercam),
-        package="LayerCAM",
-    ),
-    Method(
-        "GradCAMElementWise",
-        "the gradient at the position itself, where its product with the map is > 0",
-        Mechanism.POSITION_WISE,
-        "gildenblat2021gradcam",
-        of_gradient(gradcam_elementwise),
-        package="GradCAMElementWise",
-    ),
-    Method(
-        "EigenGradCAM",
-        "the first principal component of gradient times map; centring spreads it over every "
-        "position, as a veil where gradient and map are 0",
-        Mechanism.CENTRED,
-        "gildenblat2021gradcam",
-        of_gradient(eigen_gradcam),
-        package="EigenGradCAM",
-    ),
-    EIGENCAM,
-    EIGENCAM.variant(
-        "EigenCAM (corrected)",
-        f"{AXIS}, turned so that the largest absolute value is positive",
-        lambda evidence: corrected(eigencam(evidence)),
-        reference="chung2025segeigencam",
-    ),
-    EIGENCAM.variant(
-        "EigenCAM (flipped)",
-        f"{AXIS}, with the other sign than EigenCAM's",
-        lambda evidence: -eigencam(evidence),
-    ),
-    EIGENCAM.variant(
-        "EigenCAM (paper)",
-        "the first right singular vector of the activations, not centred; for activations that "
-        "are never negative all its entries have one sign",
-        lambda evidence: corrected(first_component(evidence.maps, centred=False)),
-    ),
-)
+CAMS: dict[str, Rule] = {
+    "GradCAM": of_gradient(gradcam),
+    "GradCAM++": of_gradient(gradcam_pp),
+    "GradCAM++ (paper)": of_gradient(partial(gradcam_pp, eps=0.0)),
+    "XGradCAM": of_gradient(xgradcam),
+    "HiResCAM": of_gradient(hirescam),
+    "LayerCAM": of_gradient(layercam),
+    "GradCAMElementWise": of_gradient(gradcam_elementwise),
+    "EigenGradCAM": of_gradient(eigen_gradcam),
+    "EigenCAM": eigencam,
+    "EigenCAM (corrected)": lambda evidence: corrected(eigencam(evidence)),
+    "EigenCAM (flipped)": lambda evidence: -eigencam(evidence),
+    "EigenCAM (paper)": lambda of: corrected(first_component(of.maps, centred=False)),
+}

@@ -37,8 +37,8 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
         indices = torch.empty(0)
     if indices.dtype.is_floating_point or indices.dtype == torch.bool:
         raise CamwallError(f"a target is a class index, not {target!r}")
-    indices = indices.clone() if indices.is_inference() else indices  # for the gradient's sake
-    indices = indices.long().expand(count) if indices.ndim == 0 else indices.long()
+    indices = indices.long().clone()  # a tensor of inference mode has no gradient
+    indices = indices.expand(count) if indices.ndim == 0 else indices
     if indices.shape != (count,):
         given = len(indices) if indices.ndim == 1 else list(indices.shape)
         raise CamwallError(f"{count} images need {count} targets, not {given}")

@@ -1,7 +1,9 @@
 """From a model, images and a method's name to saliency maps; and all methods, by name."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.resources import files
 from typing import Any, Literal, get_args
 
 import torch
@@ -9,29 +11,49 @@ from torch import Tensor
 
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.errors import CamwallError
-from camwall.methods.adapters.grad_cam import GRAD_CAM, through_package
+from camwall.methods.adapters.grad_cam import through_package
 from camwall.methods.cams import CAMS
 from camwall.methods.evidence import Evidence, Target
-from camwall.methods.perturbation import PERTURBATIONS
-from camwall.methods.registry import Mechanism, Method, SaliencyFunction, named
+from camwall.methods.perturbation import PERTURBATIONS, RATE, STEPS, opticam_map
+from camwall.methods.registry import AnyMethod, Mechanism, Method, named
 from camwall.methods.saliency import Saliency
 from camwall.models import WalledModel
 
 Engine = Literal["camwall", "grad-cam"]
-AnyMethod = str | Method | SaliencyFunction
+
+
+def _registered() -> Iterator[Method]:
+    """The methods of ``register.csv``: ours by their rules, the others through the package."""
+    rules = CAMS | PERTURBATIONS
+    table = (files("camwall.methods") / "register.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(table.splitlines()):
+        known: dict[str, Any] = {field: text for field, text in row.items() if text}
+        known["mechanism"] = Mechanism[row["mechanism"]]
+        method = Method(**known, raw=rules.get(row["name"]))
+        yield method if method.raw else through_package(method)
+
 
 #: Every method by its name; one of your own needs no entry.
-METHODS: dict[str, Method] = {method.name: method for method in (*CAMS, *PERTURBATIONS, *GRAD_CAM)}
+METHODS: dict[str, Method] = {method.name: method for method in _registered()}
+
+
+def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
+    """Opti-CAM with so many steps of Adam at this learning rate, for `explain` or `check`.
+
+    ``METHODS["Opti-CAM"]`` has its authors' settings, which are the defaults.
+    """
+    if steps < 1 or not rate > 0:
+        raise CamwallError(f"Opti-CAM needs steps ≥ 1 and rate > 0, not {steps}, {rate}")
+    rule, authors = partial(opticam_map, steps=steps, rate=rate), METHODS["Opti-CAM"]
+    name = f"Opti-CAM ({steps} steps, rate {rate:g})"
+    return authors.variant(name, authors.weights, rule, departs=authors.departs)
 
 
 def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall") -> list[Method]:
     """The methods that names, methods or functions stand for, as an engine has them, each once.
 
-    Raises
-    ------
-    CamwallError
-        An unknown name or engine, with those that are known; a method that the package has not; no
-        method, or two of one name.
+    CamwallError for an unknown name or engine, with those that are known; for a method that the
+    package has not; for no method, or two of one name.
     """
     if engine not in get_args(Engine):
         raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")

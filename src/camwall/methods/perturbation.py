@@ -1,37 +1,19 @@
 """The methods that change something and look at the score: AblationCAM, ScoreCAM, Opti-CAM."""
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError
 from camwall.methods.cams import weighted
 from camwall.methods.evidence import CHUNK, Evidence
-from camwall.methods.registry import Mechanism, Method
+from camwall.methods.registry import Rule
 from camwall.methods.saliency import upsample
 from camwall.models.masked import linear
 from camwall.wall.reach import leaves
 
-
-def _each(scores: Callable[[Evidence, int], Tensor], evidence: Evidence) -> Tensor:
-    """Scores [V] of every image of a pass, one after the other: [N, V]."""
-    return torch.stack([scores(evidence, index) for index in range(len(evidence.images))])
-
-
-# ---------------------------------------------------------------------------------------------
-# AblationCAM
-
 #: Layers that act on each channel apart and are linear, in evaluation mode.
-_CHANNELWISE = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.AdaptiveAvgPool2d,
-    nn.AvgPool2d,
-    nn.Flatten,
-)
+_APART = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten)
 
 
 def ablated_scores(evidence: Evidence, index: int) -> Tensor:
@@ -49,7 +31,7 @@ def ablated_scores(evidence: Evidence, index: int) -> Tensor:
         one = slice(unit, unit + 1)
         layers[-1] = linear(last.weight[one], None if last.bias is None else last.bias[one])
         unit = 0
-    start = next((i for i, layer in enumerate(layers) if type(layer) not in _CHANNELWISE), 0)
+    start = next((i for i, layer in enumerate(layers) if type(layer) not in _APART), 0)
     first, rest = layers[start], layers[start + 1 :]
     cells = nn.Sequential(*layers[:start])(evidence.model.read(maps))
     if type(first) is not nn.Linear or cells.ndim != 2:
@@ -76,15 +58,14 @@ def ablationcam(evidence: Evidence, *, absolute: bool = False) -> Tensor:
     """
     with torch.set_grad_enabled(evidence.differentiable):
         score = evidence.target_scores(evidence.scores)[:, None]
-        drops = score - evidence.once(
-            "ablated", lambda: _each(ablated_scores, evidence), shared=True
-        )
+
+        def without() -> Tensor:
+            return torch.stack([ablated_scores(evidence, i) for i in range(len(evidence.images))])
+
+        drops = score - evidence.once("ablated", without, shared=True)
         size = score.abs() if absolute else score
         return weighted(drops / size.where((score != 0) | (drops != 0), 1.0), evidence.maps)
 
-
-# ---------------------------------------------------------------------------------------------
-# ScoreCAM
 
 #: Chunks of perturbed images whose maps go through the head together.
 HEAD_CHUNKS = 32
@@ -121,12 +102,9 @@ def masked_scores(evidence: Evidence, index: int, align_corners: bool) -> Tensor
 def scorecam(evidence: Evidence, *, align_corners: bool = True) -> Tensor:
     """α = softmax over channels of the masked images' scores; the weights are constants."""
     with torch.no_grad():
-        scores = _each(partial(masked_scores, align_corners=align_corners), evidence)
-    return weighted(scores.softmax(dim=1), evidence.maps)
+        scores = [masked_scores(evidence, i, align_corners) for i in range(len(evidence.images))]
+    return weighted(torch.stack(scores).softmax(dim=1), evidence.maps)
 
-
-# ---------------------------------------------------------------------------------------------
-# Opti-CAM
 
 #: The settings of the method's authors.
 STEPS, RATE = 50, 0.1
@@ -159,60 +137,15 @@ def opticam_weights(evidence: Evidence, steps: int, rate: float) -> Tensor:
     return logits.detach().softmax(dim=1)
 
 
-def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
-    """Opti-CAM with so many steps of Adam at this learning rate, for `explain` or `check`.
-
-    ``METHODS["Opti-CAM"]`` has its authors' settings, which are the defaults.
-    """
-    if steps < 1 or not rate > 0:
-        raise CamwallError(f"Opti-CAM needs steps ≥ 1 and rate > 0, not {steps}, {rate}")
-    default = (steps, rate) == (STEPS, RATE)
-    return Method(
-        "Opti-CAM" if default else f"Opti-CAM ({steps} steps, rate {rate:g})",
-        "the softmax of the weights that make the masked image score most",
-        Mechanism.NON_NEGATIVE,
-        "zhang2024opticam",
-        lambda of: weighted(opticam_weights(of, steps, rate), of.maps.clamp(min=0)),
-        variant_of=None if default else "Opti-CAM",
-        departs="always runs all its steps, where its authors' code stops early by batch",
-    )
+def opticam_map(evidence: Evidence, steps: int = STEPS, rate: float = RATE) -> Tensor:
+    """Σ_v α_v ReLU(B_v) with α of `opticam_weights`."""
+    return weighted(opticam_weights(evidence, steps, rate), evidence.maps.clamp(min=0))
 
 
-ABLATIONCAM = Method(
-    "AblationCAM",
-    "the share of the score that goes when the channel is set to 0",
-    Mechanism.SIGNED,
-    "desai2020ablationcam",
-    ablationcam,
-    package="AblationCAM",
-    # 0 in our engine and in the paper; grad-cam's AblationLayer writes 0 only if the least
-    # activation of all the image's channels is 0.
-    departs="divides by the score, so that a negative score turns every sign; on maps whose least "
-    "activation is not exactly 0 (after SiLU or GELU) grad-cam, unlike paper and us, replaces a "
-    "channel not by 0 but by min − 10⁷, the next of its batch of 32 by min − 2·10⁷, and so on",
-)
-SCORECAM = Method(
-    "ScoreCAM",
-    "the softmax over channels of the score of the image masked by the channel",
-    Mechanism.NON_NEGATIVE,
-    "wang2020scorecam",
-    scorecam,
-    package="ScoreCAM",
-    departs="resizes the masks with aligned corners, unlike the map",
-)
-
-PERTURBATIONS = (
-    opticam(),
-    ABLATIONCAM,
-    ABLATIONCAM.variant(
-        "AblationCAM (absolute)",
-        "the fall of the score when the channel is set to 0, over the score's size",
-        partial(ablationcam, absolute=True),
-    ),
-    SCORECAM,
-    SCORECAM.variant(
-        "ScoreCAM (half-pixel)",
-        "as ScoreCAM, with masks resized like the saliency map",
-        partial(scorecam, align_corners=False),
-    ),
-)
+PERTURBATIONS: dict[str, Rule] = {
+    "Opti-CAM": opticam_map,
+    "AblationCAM": ablationcam,
+    "AblationCAM (absolute)": partial(ablationcam, absolute=True),
+    "ScoreCAM": scorecam,
+    "ScoreCAM (half-pixel)": partial(scorecam, align_corners=False),
+}

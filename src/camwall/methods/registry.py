@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from camwall.errors import CamwallError
+from camwall.methods.evidence import Evidence
 from camwall.models import WalledModel
 
-if TYPE_CHECKING:
-    from camwall.methods.evidence import Evidence
-
+#: A method of ours: the evidence of a pass → raw maps [N, h, w], before negative values are cut.
+Rule = Callable[[Evidence], Tensor]
 #: A saliency method of one's own: (model, images [N, C, H, W], target [N]) → maps [N, H, W].
 SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
 
@@ -53,9 +53,8 @@ class Method(Named):
     mechanism : Mechanism
     reference : str
         Key in the book's bibliography.
-    raw : Evidence → tensor [N, h, w], or None
-        The raw maps, before negative values are cut.
-    function : (model, images, target) → tensor [N, H, W], or None
+    raw : Rule, or None
+    function : SaliencyFunction, or None
         Of a method without raw maps, of another package or one's own: maps as they are shown.
     package : str or None
         Its class in the package grad-cam.
@@ -68,7 +67,7 @@ class Method(Named):
     weights: str
     mechanism: Mechanism
     reference: str
-    raw: "Callable[[Evidence], Tensor] | None" = None
+    raw: Rule | None = None
     function: SaliencyFunction | None = None
     package: str | None = None
     variant_of: str | None = None
@@ -84,12 +83,13 @@ class Method(Named):
             return None
         return self.mechanism not in (Mechanism.POSITION_WISE, Mechanism.CENTRED)
 
-    def variant(
-        self, name: str, weights: str, raw: "Callable[[Evidence], Tensor]", **changes: Any
-    ) -> "Method":
+    def variant(self, name: str, weights: str, raw: Rule, **changes: Any) -> "Method":
         """Another rule for this method, which no package has."""
         fields = {"package": None, "variant_of": self.name, "departs": ""} | changes
         return replace(self, name=name, weights=weights, raw=raw, **fields)
+
+
+AnyMethod = str | Method | SaliencyFunction
 
 
 def named(

@@ -6,7 +6,7 @@ None of them is in `METHODS`: they are given to `explain` or `check` as they are
 import torch
 from torch import Tensor
 
-from camwall.methods.cams import GRADCAM_PP, gradcam_pp_weights, hirescam, of_gradient
+from camwall.methods.cams import gradcam_pp_weights, hirescam, of_gradient
 from camwall.methods.evidence import Evidence
 from camwall.methods.explain import METHODS
 from camwall.methods.registry import Mechanism, Method
@@ -29,7 +29,7 @@ def windowed(radius: int) -> Method:
     )
 
 
-GRADCAM_PP_AT_POSITION = GRADCAM_PP.variant(
+GRADCAM_PP_AT_POSITION = METHODS["GradCAM++"].variant(
     "GradCAM++ (at the position)",
     "GradCAM++'s share of the positive gradient at the position itself",
     # It still sees through: a weight has the activations' sum over all cells in its denominator.

@@ -1,14 +1,7 @@
-"""A method's maps on a pass, raw and as they are shown.
+"""A method's maps on a pass, raw and as they are shown: as grad-cam 1.5.7 shows them.
 
-They are shown as the package grad-cam shows them:
-
-=====================  ===========================================================================
-choice                 here, as in grad-cam 1.5.7
-=====================  ===========================================================================
-negative values        cut at 0 first
-normalisation          (m − min m) / (10⁻⁷ + max(m − min m)) on the raw map, and again once resized
-resizing               bilinear, half-pixel centres (``align_corners=False``, ``cv2.resize``)
-=====================  ===========================================================================
+Negative values are cut at 0 first; (m − min m) / (10⁻⁷ + max(m − min m)), on the raw map and again
+once it is resized; bilinear with half-pixel centres, as ``cv2.resize``.
 """
 
 import random

@@ -99,21 +99,12 @@ FOLLOWED = ("GradCAM", "GradCAM++", "XGradCAM", "AblationCAM", "EigenCAM", "Laye
 def follow_leaks(
     stacks: Tensor, methods: Sequence[str] = FOLLOWED, batch: int = 25
 ) -> Callable[[WalledModel], dict[str, float]]:
-    """Make a function that measures each method's mean leak on a fixed set of stacks.
+    """Make a function that measures each method's mean leak on stacks [N, C, H, W].
 
-    Parameters
-    ----------
-    stacks : tensor [N, C, H, W]
-        Network inputs, of which ``batch`` are explained at a time.
-    methods : sequence of str
-
-    Returns
-    -------
-    callable
-        From a network to ``leak/METHOD`` and ``error/METHOD``, `mean_leak` where it is a number,
-        and ``empty/METHOD``, the number of maps that are zero everywhere; the ``measure`` of
-        `camwall.train.fit`. For a baseline the leak is the share of the map where the masked
-        network has its wall.
+    It gives ``leak/METHOD`` and ``error/METHOD``, `mean_leak` where it is a number, and
+    ``empty/METHOD``, the number of maps that are zero everywhere: the ``measure`` of
+    `camwall.train.fit`. For a baseline the leak is the share of the map where the masked network
+    has its wall. So many stacks as ``batch`` says are explained at a time.
     """
 
     def measure(model: WalledModel) -> dict[str, float]:

@@ -54,10 +54,7 @@ def change(before: Tensor, after: Tensor) -> Tensor:
 def largest_change(evidence: Evidence, maps: Saliency) -> Tensor:
     """How far a method's maps of a pass move at most under its repaints, [N].
 
-    Raises
-    ------
-    CamwallError
-        A function whose maps move from call to call by themselves; maps that are no numbers.
+    CamwallError for a function whose maps move from call to call, and for maps that are no numbers.
     """
     method, before = maps.method, maps.cut
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError
-from camwall.methods.registry import Mechanism, Method, SaliencyFunction
+from camwall.errors import CamwallError, extra
+from camwall.methods.registry import Method, SaliencyFunction
 from camwall.models import WalledModel
 
 
@@ -39,13 +39,9 @@ def grad_cam(name: str) -> SaliencyFunction:
     """
 
     def maps(model: WalledModel, images: Tensor, target: Tensor) -> Tensor:
-        try:
+        with extra("grad-cam"):
             import pytorch_grad_cam
             from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-        except ImportError:
-            raise CamwallError(
-                f"{name} is computed by the package grad-cam: pip install 'camwall[grad-cam]'"
-            ) from None
         images = images.to(next(model.parameters()).dtype)
         exposed = _Exposed(model)
         with (
@@ -64,26 +60,7 @@ def grad_cam(name: str) -> SaliencyFunction:
 
 
 def through_package(method: Method) -> Method:
-    """A method as the package has it.
-
-    Raises
-    ------
-    CamwallError
-        The package has no such method.
-    """
+    """A method as the package has it; CamwallError if it has not."""
     if method.package is None:
         raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
     return replace(method, raw=None, function=grad_cam(method.package))
-
-
-SIGNED, ACTIVATIONS = Mechanism.SIGNED, Mechanism.ACTIVATIONS
-
-#: What the package alone has.
-GRAD_CAM = tuple(
-    through_package(Method(name, weights, mechanism, reference, package=name.replace("-", "_")))
-    for name, weights, mechanism, reference in (
-        ("ShapleyCAM", "the mean over the map of G − ½ (∂G/∂B)·B", SIGNED, "cai2025shapleycam"),
-        ("FEM", "how often the channel lies two σ above its mean", ACTIVATIONS, "fuad2020fem"),
-        ("KPCA-CAM", "a kernel's first component", ACTIVATIONS, "karmani2024kpca"),
-    )
-)
