@@ -30,7 +30,17 @@ from camwall.errors import CamwallError
 if TYPE_CHECKING:
     import pandas as pd
 
-PACKAGES = ("camwall", "torch", "torchvision", "numpy", "pandas", "pillow", "grad-cam")
+PACKAGES = (
+    "camwall",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "pillow",
+    "grad-cam",
+    "timm",
+    "transformers",
+)
 """The packages whose versions a manifest records, where they are installed."""
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -4,6 +4,7 @@ from camwall.plots.leaks import (
     leak_distribution,
     leaks_by_wall,
     mean_leaks,
+    medians,
     paired_differences,
 )
 from camwall.plots.saliency import heatmap_grid, row_profile, stack_gallery, twins_grid
@@ -18,6 +19,7 @@ __all__ = [
     "leaks_by_wall",
     "learning_curves",
     "mean_leaks",
+    "medians",
     "paired_differences",
     "row_profile",
     "stack_gallery",

@@ -127,6 +127,33 @@ def leaks_by_wall(
     return figure
 
 
+def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Figure:
+    """Median leaks and responses with the middle half of them, in the order of the records.
+
+    Parameters
+    ----------
+    records : DataFrame
+        With columns ``leak``, ``response``, and the two of
+    along, by : str
+        what lies from the left to the right, and what is set beside one another there.
+    flat_level : float
+        The leak of a constant map.
+    """
+    use_style()
+    figure, axes = plt.subplots(2, 1, figsize=(8, 6), sharex=True)
+    for ax, what in zip(axes, ("leak", "response"), strict=True):
+        spread = records.groupby([by, along])[what].quantile([0.5, 0.25, 0.75]).unstack()
+        tables = {str(label): spread.loc[label] for label in records[by].unique()}
+        intervals(ax, tables, list(records[along].unique()), (0.5, 0.25, 0.75), upright=True)
+        ax.set(ylabel=f"median {what}, %")
+    axes[0].axhline(100 * flat_level, color=FLAT_COLOUR, linestyle="--", linewidth=1)
+    axes[0].set_ylim(-4, 102)
+    axes[1].set_yscale("symlog", linthresh=1)  # a map near 0 moves by many times its norm
+    axes[1].set_ylim(-0.4, None)
+    legend_above(figure, axes[0])
+    return figure
+
+
 def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """How much more the baseline shows behind the wall than the masked network, seed by seed.
 
