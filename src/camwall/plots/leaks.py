@@ -144,7 +144,7 @@ def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Fi
     for ax, what in zip(axes, ("leak", "response"), strict=True):
         spread = records.groupby([by, along])[what].describe()
         tables = {str(label): spread.loc[label] for label in records[by].unique()}
-        intervals(ax, tables, records[along].unique(), ("50%", "25%", "75%"), upright=True)
+        intervals(ax, tables, list(records[along].unique()), ("50%", "25%", "75%"), upright=True)
         ax.set(ylabel=f"median {what}, %")
     axes[0].axhline(100 * flat_level, color=FLAT_COLOUR, linestyle="--", linewidth=1)
     axes[0].set_ylim(-4, 102)
