@@ -1,10 +1,10 @@
 """Figure and table of the appendix on the engine."""
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from camwall.plots.style import use_style
+from camwall.plots.screens import for_screens, panels
+from camwall.plots.style import legend_above
 
 
 def _short(seconds: float) -> str:
@@ -34,6 +34,7 @@ def speed_table(frame: pd.DataFrame) -> pd.DataFrame:
     return table.replace(" ", "\N{NO-BREAK SPACE}", regex=True)  # a cell stays on one line
 
 
+@for_screens
 def engine_speed(frame: pd.DataFrame) -> Figure:
     """Seconds an image of both engines, task by task, on a logarithmic axis.
 
@@ -43,11 +44,9 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
         As ``benchmarks/engine.py`` writes it: ``network``, ``task``, ``gradcam_seconds``,
         ``camwall_seconds``, ``ratio``.
     """
-    use_style()
     networks = list(dict.fromkeys(frame["network"]))
-    size = (4 * len(networks), 2.6)
-    fig, axes = plt.subplots(1, len(networks), figsize=size, squeeze=False, sharey=True)
-    for ax, network in zip(axes[0], networks, strict=True):
+    figure, axes = panels(len(networks), 2.8, sharey=True)
+    for ax, network in zip(axes, networks, strict=True):
         rows = frame[frame["network"] == network].iloc[::-1]
         places = range(len(rows))
         ax.hlines(places, rows["camwall_seconds"], rows["gradcam_seconds"], color="0.7", zorder=1)
@@ -60,6 +59,5 @@ def engine_speed(frame: pd.DataFrame) -> Figure:
         ax.set(xscale="log", yticks=list(places), yticklabels=list(rows["task"]), title=network)
         ax.margins(x=0.12)
         ax.set(xlabel="seconds an image", ylim=(-0.5, len(rows) - 0.3))
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2)
-    return fig
+    legend_above(figure, axes[0])
+    return figure

@@ -7,7 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from camwall.plots.style import FLAT_COLOUR, colour, intervals, legend_above, use_style
+from camwall.plots.screens import beside, for_screens, panels, width
+from camwall.plots.style import FLAT_COLOUR, colour, intervals, legend_above
 
 #: The columns of a report's table that a panel shows, by its label.
 _PANELS = {
@@ -16,6 +17,7 @@ _PANELS = {
 }
 
 
+@for_screens
 def leak_distribution(
     records: pd.DataFrame, methods: Sequence[str], flat_level: float, random_level: float
 ) -> Figure:
@@ -29,8 +31,7 @@ def leak_distribution(
     flat_level, random_level : float
         The leak of a constant map, and the mean leak of maps that are noise.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(7, 0.42 * len(methods) + 1.2))
+    figure, (ax,) = panels(1, 0.42 * len(methods) + 1.2)
     shown = {"x": "percent", "y": "method", "order": methods, "ax": ax}
     data = records.assign(percent=100 * records["leak"])
     sns.stripplot(data, **shown, size=2.5, alpha=0.45, jitter=0.28, color=colour("", 0))
@@ -45,13 +46,17 @@ def leak_distribution(
         showmeans=True,
         meanprops={"marker": "D", "markersize": 4, **black},
     )
-    ax.axvline(100 * flat_level, color=FLAT_COLOUR, linestyle="--", label="flat map")
-    ax.axvline(100 * random_level, color=FLAT_COLOUR, linestyle=":", label="random map")
+    levels = {"flat map": (flat_level, "--"), "random map": (random_level, ":")}
+    if abs(flat_level - random_level) < 0.01:  # one line, at this scale
+        levels = {"flat or random map": (flat_level, "--")}
+    for label, (level, line) in levels.items():
+        ax.axvline(100 * level, color=FLAT_COLOUR, linestyle=line, label=label)
     ax.set(xlabel="leak, % of the map's norm behind the wall", ylabel="", xlim=(-2, 102))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, frameon=False)
+    legend_above(figure, ax)
     return figure
 
 
+@for_screens
 def mean_leaks(
     tables: Mapping[str, pd.DataFrame],
     methods: Sequence[str],
@@ -71,25 +76,24 @@ def mean_leaks(
     responses : bool
         The mean responses too, in a panel of their own.
     """
-    use_style()
-    panels = list(_PANELS)[: 1 + responses]
-    size = (8, 0.5 * len(methods) + 1.2)
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=size, sharey=True, squeeze=False, width_ratios=(3, 2)[: len(panels)]
+    labels = list(_PANELS)[: 1 + responses]
+    figure, axes = panels(
+        len(labels), 0.5 * len(methods) + 1.2, sharey=True, width_ratios=(3, 2)[: len(labels)]
     )
-    for ax, label in zip(axes[0], panels, strict=True):
+    for ax, label in zip(axes, labels, strict=True):
         intervals(ax, tables, methods, _PANELS[label])
         ax.set(xlabel=label, xlim=(-4, None))
     for label, level in levels.items():
         known = label in tables
         shade = colour(label, list(tables).index(label)) if known else FLAT_COLOUR
         name = f"flat map ({label})" if known else label
-        axes[0, 0].axvline(100 * level, color=shade, linestyle="--", linewidth=1, label=name)
-    axes[0, 0].set_xlim(-2, 102)
-    legend_above(figure, axes[0, 0])
+        axes[0].axvline(100 * level, color=shade, linestyle="--", linewidth=1, label=name)
+    axes[0].set_xlim(-2, 102)
+    legend_above(figure, axes[0])
     return figure
 
 
+@for_screens
 def leaks_by_wall(
     tables: Mapping[str, Mapping[str, pd.DataFrame]],
     methods: Sequence[str],
@@ -100,15 +104,17 @@ def leaks_by_wall(
     Parameters
     ----------
     tables : construction → wall → `Report.table`
-        A column of panels for each construction: leaks above, responses below.
+        For each construction a panel of leaks, then one of responses.
     methods : sequence of str
     flat_levels : wall → leak of a constant map
         In the order of the walls from the left.
     """
-    use_style()
-    figure, axes = plt.subplots(
-        2, len(tables), figsize=(8, 5.6), sharex=True, sharey="row", squeeze=False
+    across = len(tables) if len(tables) <= beside(2.3) else 1
+    lines = 2 * len(tables) // across
+    figure, grid = plt.subplots(
+        lines, across, figsize=(width(), 2.8 * lines), sharex=True, squeeze=False
     )
+    axes = grid if across > 1 else grid.reshape(len(tables), 2).T
     for column, (construction, by_wall) in enumerate(tables.items()):
         by_method = {
             name: pd.DataFrame({wall: table.loc[name] for wall, table in by_wall.items()}).T
@@ -121,12 +127,15 @@ def leaks_by_wall(
             name = None if x else "flat map"
             ends = 100 * level, x - 0.42, x + 0.42
             axes[0, column].hlines(*ends, color=FLAT_COLOUR, linestyle="--", label=name)
-    for ax, label, top in zip(axes[:, 0], _PANELS, (102, None), strict=True):
-        ax.set(ylabel=label, ylim=(-4, top))
+    top = max(ax.get_ylim()[1] for ax in axes[1])
+    for line, label, most in zip(axes, _PANELS, (102, top), strict=True):
+        for ax in line:
+            ax.set(ylim=(-4, most), ylabel=label if ax in grid[:, 0] else "")
     legend_above(figure, axes[0, 0])
     return figure
 
 
+@for_screens
 def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Figure:
     """Median leaks and responses with the middle half of them, in the order of the records.
 
@@ -154,6 +163,7 @@ def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Fi
     return figure
 
 
+@for_screens
 def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
     """How much more the baseline shows behind the wall than the masked network, seed by seed.
 
@@ -163,8 +173,7 @@ def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
         As `paired_leaks` makes them: a point for each seed, with its standard error; a bar for the
         interval of the mean over seeds.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(6.4, 0.45 * len(means) + 0.9))
+    figure, (ax,) = panels(1, 0.45 * len(means) + 0.9)
     ends = {"low": each["difference"] - each["error"], "high": each["difference"] + each["error"]}
     by_seed = each.assign(**ends).set_index("method").groupby("seed")
     intervals(
@@ -178,5 +187,5 @@ def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
     ax.scatter(100 * means["mean"], at, marker="|", s=260, color="0.35", zorder=1)
     ax.axvline(0, color=FLAT_COLOUR, lw=1)
     ax.set(xlabel="leak of the baseline less that of the masked network, points")
-    ax.legend(frameon=False, fontsize=8, loc="upper right")
+    legend_above(figure, ax)
     return figure

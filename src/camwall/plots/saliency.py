@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,10 +14,14 @@ from torch import Tensor
 from camwall.errors import CamwallError
 from camwall.methods.saliency import upsample
 from camwall.metrics import Twins, leak
-from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR, picture, use_style
+from camwall.plots.screens import beside, for_screens, panels, width
+from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR, colour, legend_above, picture
 from camwall.wall import Wall
 
+_GAP = 0.06  # inches between pictures
 
+
+@for_screens
 def heatmap_grid(
     pixels: Tensor,
     maps: Mapping[str, Tensor],
@@ -36,50 +39,68 @@ def heatmap_grid(
     maps : method name → tensor [N, H, W] in [0, 1]
     wall : Wall
     captions : sequence of str, optional
-        A line for each image, left of its row.
+        A text for each image, at the left of its maps or over them.
     leaks : method name → N leaks, optional
         Printed into the corner of each map, in %.
     overlay : float
         How much of the map's colour covers the image, 0 to 1.
     """
-    use_style()
-    norm, count, columns = Normalize(0, 1), len(pixels), len(maps) + 1
-    points = 4 + 0.8 * columns  # a page shrinks a wide grid, and its letters with it
-    labels = 0.0 if captions is None else 0.4  # beside the images, not instead of them
-    size = (1.25 * columns + 0.6 + labels, 1.16 * count + 0.3)
-    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False)
-    for i, row in enumerate(axes):
-        picture(row[0], pixels[i], wall)
+    norm, names = Normalize(0, 1), ["image", *maps]
+    lines = -(-len(names) // beside(0.8))
+    columns = -(-len(names) // lines)
+    # Captions stand at the left where there is room, else over the pictures.
+    left = 1.3 if captions is not None and width() - 1.3 > 1.2 * columns else 0.0
+    over = 0.0 if left or captions is None else 0.2 * max(c.count("\n") + 1 for c in captions)
+    size = min(1.7, (width() - left) / columns - _GAP)
+    high = size * pixels.shape[2] / pixels.shape[3]
+    points = max(7.0, min(9.0, 72 * size / (0.62 * max(map(len, names)))))
+    titles = [lines > 1 or i == 0 for i in range(len(pixels))]  # of each image's first line, or all
+    heights = [over + lines * (high + _GAP) + lines * 0.2 * title for title in titles]
+    page = left + columns * (size + _GAP), sum(heights) + 0.25
+    figure = plt.figure(figsize=page, layout="none")
+    for i, title in enumerate(titles):
+        top = page[1] - sum(heights[:i])
         if captions is not None:
-            row[0].set_ylabel(captions[i], fontsize=points, rotation=0, ha="right", va="center")
-        for ax, (name, values) in zip(row[1:], maps.items(), strict=True):
-            picture(ax, pixels[i].mean(dim=0, keepdim=True), wall)
-            ax.imshow(values[i].cpu().numpy(), alpha=overlay, norm=norm, cmap=SALIENCY_CMAP)
+            at = (0.0, top - 0.02) if over else (left - 0.1, top - 0.2 * title - high / 2)
+            where: dict[str, Any] = {
+                "ha": "left" if over else "right",
+                "va": "top" if over else "center",
+            }
+            figure.text(at[0] / page[0], at[1] / page[1], captions[i], fontsize=9, **where)
+        for k, name in enumerate(names):
+            line, column = divmod(k, columns)
+            x = left + column * (size + _GAP)
+            y = top - over - 0.2 * title * (line + 1) - line * _GAP - (line + 1) * high
+            box = x / page[0], y / page[1], size / page[0], high / page[1]
+            ax = figure.add_axes(box)
+            picture(ax, pixels[i] if k == 0 else pixels[i].mean(dim=0, keepdim=True), wall)
+            if title:
+                ax.set_title(name.replace(" (", "\n("), fontsize=points, pad=3)
+            if k == 0:
+                continue
+            shown = maps[name][i].cpu().numpy()
+            ax.imshow(shown, alpha=overlay, norm=norm, cmap=SALIENCY_CMAP)
             if leaks is not None:
-                _note(
-                    ax,
-                    (0.97, 0.03),
-                    f"{100 * leaks[name][i]:.0f} %",
-                    0.9 * points,
-                    ha="right",
-                    va="bottom",
-                )
-    for ax, name in zip(axes[0], ["image", *maps], strict=True):
-        ax.set_title(name.replace(" (", "\n("), fontsize=points)
-    scale = ScalarMappable(norm, SALIENCY_CMAP)
-    bar = figure.colorbar(scale, ax=axes, fraction=0.012, pad=0.01)
-    bar.set_label("saliency", fontsize=points)
-    bar.ax.tick_params(labelsize=0.8 * points)
+                _note(ax, (0.97, 0.03), f"{100 * leaks[name][i]:.0f} %", ha="right", va="bottom")
+    across = min(1.4, page[0] / 2)
+    scale = figure.add_axes(
+        ((page[0] - across - 0.15) / page[0], 0, across / page[0], 0.1 / page[1])
+    )
+    scale.imshow([[k / 255 for k in range(256)]], cmap=SALIENCY_CMAP, aspect="auto")
+    scale.axis("off")
+    for x, text, side in ((-0.04, "saliency 0", "right"), (1.04, "1", "left")):
+        scale.text(x, 0.5, text, transform=scale.transAxes, ha=side, va="center", fontsize=8)
     return figure
 
 
-def _note(ax: Axes, at: tuple[float, float], text: str, points: float, **aligned: Any) -> None:
+def _note(ax: Axes, at: tuple[float, float], text: str, **aligned: Any) -> None:
     """White letters on a dark ground, at a place within a picture."""
     box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0}
-    ax.text(*at, text, fontsize=points, color="white", transform=ax.transAxes, bbox=box, **aligned)
+    ax.text(*at, text, fontsize=8, color="white", transform=ax.transAxes, bbox=box, **aligned)
 
 
-def twins_grid(pixels: Tensor, found: Mapping[str, Twins], columns: int = 4) -> Figure:
+@for_screens
+def twins_grid(pixels: Tensor, found: Mapping[str, Twins]) -> Figure:
     """A picture above its copy, and each method's map of both: cut at 0, the halves resized apart.
 
     Parameters
@@ -87,31 +108,20 @@ def twins_grid(pixels: Tensor, found: Mapping[str, Twins], columns: int = 4) -> 
     pixels : tensor [C, H, W] in [0, 1]
     found : method name → Twins, along rows
         Printed are the leaks of what is shown.
-    columns : int
-        Panels beside one another, the picture's among them.
     """
-    use_style()
-    size, pair = (pixels.shape[1], pixels.shape[2]), torch.cat([pixels, pixels], dim=1)
-    wall, scale = Wall.rows(2 * size[0], size[1], size[0]), Normalize(0, 1)
-    rows = -(-(len(found) + 1) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 3.0 * rows), squeeze=False)
-    for ax, name in zip_longest(axes.flat, ["image", *found]):
-        if name not in found:
-            picture(ax, pair, wall) if name else ax.axis("off")
-            continue
-        halves = torch.stack([found[name].original, found[name].copy]).clamp(min=0).float()
-        shown = upsample(halves / halves.max(), size).flatten(0, 1)
-        picture(ax, pair.mean(dim=0, keepdim=True), wall)
-        ax.imshow(shown, alpha=0.6, norm=scale, cmap=SALIENCY_CMAP)
-        _note(ax, (0.97, 0.02), f"{100 * leak(shown[None], wall).item():.0f} %", 10, ha="right")
-        ax.set_title(name, fontsize=10)
+    size, maps = (pixels.shape[1], pixels.shape[2]), {}
+    wall = Wall.rows(2 * size[0], size[1], size[0])
+    for name, each in found.items():
+        halves = torch.stack([each.original, each.copy]).clamp(min=0).float()
+        maps[name] = upsample(halves / halves.max(), size).flatten(0, 1)[None]
+    leaks = {name: leak(shown, wall).tolist() for name, shown in maps.items()}
+    figure = heatmap_grid(torch.cat([pixels, pixels], dim=1)[None], maps, wall, leaks=leaks)
     for height, text in ((0.98, "read"), (0.48, "a copy, not read")):
-        _note(axes[0, 0], (0.03, height), text, 10, va="top")
-    bar = ScalarMappable(scale, SALIENCY_CMAP)
-    figure.colorbar(bar, ax=axes, fraction=0.02, pad=0.02, label="saliency")
+        _note(figure.axes[0], (0.03, height), text, va="top")
     return figure
 
 
+@for_screens
 def stack_gallery(pixels: Tensor, wall: Wall, captions: Sequence[str]) -> Figure:
     """Stacks side by side, the wall drawn.
 
@@ -122,14 +132,19 @@ def stack_gallery(pixels: Tensor, wall: Wall, captions: Sequence[str]) -> Figure
     captions : sequence of str
         A line above each.
     """
-    use_style()
-    figure, axes = plt.subplots(1, len(pixels), figsize=(1.25 * len(pixels), 1.6), squeeze=False)
-    for ax, image, caption in zip(axes[0], pixels, captions, strict=True):
+    lines = -(-len(pixels) // beside(1.0))
+    columns = -(-len(pixels) // lines)
+    size = (width(), lines * (width() / columns + 0.3))
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, image, caption in zip(axes.flat, pixels, captions, strict=False):
         picture(ax, image, wall)
-        ax.set_title(caption, fontsize=7)
+        ax.set_title(caption, fontsize="small")
     return figure
 
 
+@for_screens
 def row_profile(maps: Mapping[str, Tensor], wall: Wall, visible_cells: Tensor) -> Figure:
     """Mean saliency of each image row, a line for each method, around the wall.
 
@@ -148,10 +163,11 @@ def row_profile(maps: Mapping[str, Tensor], wall: Wall, visible_cells: Tensor) -
     """
     if wall.row is None:
         raise CamwallError(f"a profile by rows needs a wall that hides the lower rows, not {wall}")
-    use_style()
-    figure, ax = plt.subplots(figsize=(7, 3.2))
-    for name, values in maps.items():
-        ax.plot(values.mean(dim=(0, 2)).cpu().numpy(), label=name)
+    figure, (ax,) = panels(1, 3.2)
+    for number, (name, values) in enumerate(maps.items()):
+        line = "--" if name == "HiResCAM" else "-"  # it lies on others on the visible side
+        mean = values.mean(dim=(0, 2)).cpu().numpy()
+        ax.plot(mean, color=colour(name, number), linestyle=line, label=name)
     bleeding = int(wall.bleed(visible_cells).any(dim=1).sum())
     if bleeding:
         ax.axvspan(
@@ -165,5 +181,5 @@ def row_profile(maps: Mapping[str, Tensor], wall: Wall, visible_cells: Tensor) -
     ax.axvline(wall.row - 0.5, color=WALL_COLOUR, linestyle=(0, (4, 1.5)), label="wall")
     last = wall.shape[0] - 1
     ax.set(xlabel="image row", ylabel="mean saliency", xlim=(0, last), ylim=(0, None))
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_above(figure, ax)
     return figure

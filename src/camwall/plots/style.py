@@ -27,8 +27,8 @@ Segment = list[tuple[float, float]]
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults for the book's figures; called by every figure function."""
-    sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.9)
+    """Set matplotlib's defaults for the book's figures; `for_screens` does it for each of them."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.8)
     mpl.rcParams.update(
         {
             "figure.dpi": 110,
@@ -82,7 +82,7 @@ def draw_wall(ax: Axes, wall: float | Wall, *, label: str | None = None) -> None
         For a legend.
     """
     dashes = (0, (4, 1.5))
-    style: dict[str, Any] = {"color": WALL_COLOUR, "linewidth": 2.0, "linestyle": dashes}
+    style: dict[str, Any] = {"color": WALL_COLOUR, "linewidth": 1.5, "linestyle": dashes}
     if isinstance(wall, Wall):
         ax.add_collection(LineCollection(wall_outline(wall), label=label, **style), autolim=False)
     else:
@@ -148,6 +148,14 @@ def intervals(
 def legend_above(figure: Figure, ax: Axes) -> None:
     """One legend for all panels, over them, of what one of them shows."""
     handles, labels = ax.get_legend_handles_labels()
+    points = mpl.rcParams["legend.fontsize"]
+    # A letter is about half as wide as high; the marker and the gap take the room of six.
+    each = (6 + max(map(len, labels))) * 0.56 * points / 72
+    lines = -(-len(labels) // max(1, int(figure.get_figwidth() / each)))
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=-(-len(labels) // lines),
+        frameon=False,
     )

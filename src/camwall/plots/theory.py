@@ -13,7 +13,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from camwall.plots.style import FLAT_COLOUR, WALL_COLOUR, use_style
+from camwall.plots.screens import for_screens, panels, width
+from camwall.plots.style import FLAT_COLOUR, MARKERS, WALL_COLOUR, legend_above
 from camwall.theory import HalfNormalMixture, Setting
 
 _EXACT, _BOUND, _SHARP = "#0173b2", "#d55e00", "#029e73"
@@ -32,6 +33,7 @@ def _sheet(ax: Axes, x: float, y: float, size: float, shape: tuple[int, int], vi
     ax.add_patch(Rectangle((x, y), size, size, fill=False, edgecolor="black", zorder=2))
 
 
+@for_screens
 def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> Figure:
     """The simple CNN: image, maps, pooled maps, score; the hidden part of each in grey.
 
@@ -41,15 +43,15 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     filters : V, written beside the stacks; three sheets stand for them.
     image : array [H, W] in [0, 1].
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(9.2, 3.5))
+    figure, ax = plt.subplots(figsize=(width(), 0.39 * width()))
+    size = min(9.0, 1.9 * width())
     rows, (h, w), (ph, pw) = setting.image_rows, setting.map_shape, setting.pooled_shape
     ax.imshow(np.asarray(image), cmap="gray", extent=(0, 2.6, 0, 2.6), vmin=0, vmax=1)
     wall = 2.6 * (rows - setting.visible_image_rows) / rows
     ax.plot([0, 2.6], [wall, wall], color=WALL_COLOUR, linewidth=2)
     (x, y), side = (1.3, 0.416), 2.6 * setting.kernel / rows
     ax.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=_BOUND, linewidth=1.6))
-    ax.text(x - 0.07, y, "m", color=_BOUND, fontsize=12, ha="right", va="bottom")
+    ax.text(x - 0.07, y, "m", color=_BOUND, fontsize=1.2 * size, ha="right", va="bottom")
     for t in (2, 1, 0):  # from the back; what is drawn later lies before it
         _sheet(ax, 3.6 + 0.22 * t, 0.1 + 0.16 * t, 2.3, (h, w), setting.visible_map_rows)
         _sheet(ax, 7.3 + 0.17 * t, 0.55 + 0.13 * t, 1.35, (ph, pw), setting.visible_rows)
@@ -61,19 +63,19 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
         ax.plot([8.99, 10.8], [start, 1.75], color="#555555", linewidth=0.8, zorder=1)
     for start in (0.62, 0.85):
         ax.plot([8.99, 9.35], [start, start], color="#999999", linewidth=0.8, linestyle=":")
-    ax.text(9.42, 0.73, "W = 0 here", fontsize=9, va="center", color="#555555")
-    ax.plot(11.0, 1.75, "o", color="white", markeredgecolor="black", markersize=18)
-    ax.text(11.0, 1.75, "f", ha="center", va="center", style="italic")
+    ax.text(9.42, 0.73, "W = 0 here", fontsize=0.9 * size, va="center", color="#555555")
+    ax.plot(11.0, 1.75, "o", color="white", markeredgecolor="black", markersize=1.8 * size)
+    ax.text(11.0, 1.75, "f", fontsize=size, ha="center", va="center", style="italic")
     for x, text in (
         (1.3, f"image ξ\n{rows}×{setting.image_columns}"),
         (4.95, f"maps B = ReLU(F ∗ ξ)\n{filters} × {h}×{w}"),
         (8.1, f"pooled maps P\n{filters} × {ph}×{pw}"),
         (11.0, "score\nf = Σ W P"),
     ):
-        ax.text(x, 3.0, text, ha="center", va="bottom", fontsize=10)
+        ax.text(x, 3.0, text, ha="center", va="bottom", fontsize=size)
     k, p = setting.kernel, setting.pool
     for x, text in ((3.1, f"{filters} filters\n{k}×{k}"), (6.83, f"max\n{p}×{p}")):
-        ax.text(x, 2.32, text, ha="center", va="bottom", fontsize=9, color="#333333")
+        ax.text(x, 2.32, text, ha="center", va="bottom", fontsize=0.9 * size, color="#333333")
         arrow = {"arrowstyle": "-|>", "color": "black"}
         ax.annotate("", xy=(x + 0.35, 2.2), xytext=(x - 0.35, 2.2), arrowprops=arrow)
     ax.set(xlim=(-0.1, 11.6), ylim=(-0.15, 3.75), aspect="equal")
@@ -95,6 +97,7 @@ def _no_bound(ax: Axes, left: float, height: float, text: str) -> None:
 _LABELS = {"filters": "filters V", "visible": "visible cells n", "patch_norm": "patch norm ‖m‖₂"}
 
 
+@for_screens
 def law_panels(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Exact mean, bounds and Monte Carlo, one panel for each thing that varies.
 
@@ -103,10 +106,8 @@ def law_panels(curves: Mapping[str, pd.DataFrame]) -> Figure:
     curves : ``filters`` (on logarithmic axes), ``visible`` or ``patch_norm``, the varying column
         → rows of `camwall.audit.closed_forms.montecarlo_rows`; ``bound`` is NaN where not stated.
     """
-    use_style()
-    size = max(6.5, 2.9 * len(curves)), 3.3
-    figure, axes = plt.subplots(1, len(curves), figsize=size, squeeze=False)
-    for ax, (name, table) in zip(axes[0], curves.items(), strict=True):
+    figure, axes = panels(len(curves), 3.1)
+    for ax, (name, table) in zip(axes, curves.items(), strict=True):
         x = table[name]
         ax.plot(x, table["mean_exact"], color=_EXACT, label="exact mean")
         ax.plot(x, table["lower"], color=_SHARP, linestyle=":", label="elementary bound")
@@ -119,13 +120,12 @@ def law_panels(curves: Mapping[str, pd.DataFrame]) -> Figure:
             top = float(table["mean_exact"].max())
             _no_bound(ax, float(x.min()) * 0.8, 0.75 * top, "bound ≤ 0")
         ax.set_xlabel(_LABELS[name])
-    axes[0, 0].set_ylabel("E[GC] at a hidden position")
-    handles, names = axes[0, 0].get_legend_handles_labels()
-    columns = min(4, 2 * len(curves))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+    axes[0].set_ylabel("E[GC] at a hidden position")
+    legend_above(figure, axes[0])
     return figure
 
 
+@for_screens
 def looseness(table: pd.DataFrame) -> Figure:
     """Exact mean over each lower bound, against V, with the limits √2 and 1.
 
@@ -133,8 +133,7 @@ def looseness(table: pd.DataFrame) -> Figure:
     ----------
     table : columns ``paper`` and ``elementary``, ratios, indexed by V; NaN where there is no bound.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(6.4, 3.2))
+    figure, (ax,) = panels(1, 3.2)
     first, last = float(table.index.min()), float(table.index.max())
     ax.plot(table["paper"], color=_BOUND, linestyle="--", label="exact / paper's bound")
     ax.plot(table["elementary"], color=_SHARP, linestyle=":", label="exact / elementary bound")
@@ -147,6 +146,7 @@ def looseness(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@for_screens
 def distributions(
     laws: Mapping[str, HalfNormalMixture], draws: Mapping[str, npt.NDArray]
 ) -> Figure:
@@ -154,8 +154,7 @@ def distributions(
 
     Values are in units of the law's root mean square.
     """
-    use_style()
-    figure, axes = plt.subplots(1, len(laws), figsize=(2.9 * len(laws), 3.1), sharey=True)
+    figure, axes = panels(len(laws), 3.0, sharey=True)
     x, bins = np.linspace(0.01, 4, 400), np.linspace(0, 4, 41)
     for ax, (name, law) in zip(axes, laws.items(), strict=True):
         unit = law.second_moment**0.5
@@ -168,21 +167,21 @@ def distributions(
         ax.text(0.12, law.atom, f"P(GC = 0) = {law.atom:.3g}", fontsize=9, va="center")
         ax.set(title=name, xlabel="GC / root mean square", xlim=(-0.25, 4), ylim=(0, 1))
     axes[0].set_ylabel("density; probability at 0")
-    axes[-1].legend(frameon=False, loc="upper right")
+    legend_above(figure, axes[0])
     return figure
 
 
 def _estimates(ax: Axes, table: pd.DataFrame, kind: str, x: str, y: str, line: str = "") -> None:
-    """Estimates with standard errors ``se``, a marker for each kind, the legend beside."""
+    """Estimates with standard errors ``se``, a marker for each kind."""
     kinds = list(table[kind].unique())
     for name, colour, marker in zip(
-        kinds, sns.color_palette("colorblind", len(kinds)), "osD^vPX*<>", strict=False
+        kinds, sns.color_palette("colorblind", len(kinds)), MARKERS, strict=False
     ):
         part = table[table[kind] == name]
         _dots(ax, part[x], part[y], part["se"], fmt=marker + line, color=colour, label=name)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+@for_screens
 def predicted_against_measured(table: pd.DataFrame) -> Figure:
     """Leak predicted from the weights' law against the leak measured over random heads.
 
@@ -191,16 +190,17 @@ def predicted_against_measured(table: pd.DataFrame) -> Figure:
     table : columns ``method``, ``predicted``, ``measured``, ``se``, as fractions; one row for each
         method and trunk.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(5.4, 4.6))
+    figure, (ax,) = panels(1, min(5.4, 1.25 * width()))
     ax.plot([0, 100], [0, 100], color=FLAT_COLOUR, linewidth=0.8)
     percent = 100 * table.set_index("method")[["predicted", "measured", "se"]]
     _estimates(ax, percent.reset_index(), "method", "predicted", "measured")
     ax.set(xlabel="leak predicted from maps and weights' law, %", xlim=(-3, 103), aspect="equal")
     ax.set(ylabel="leak measured, mean over heads, %", ylim=(-3, 103))
+    legend_above(figure, ax)
     return figure
 
 
+@for_screens
 def head_ratios(table: pd.DataFrame) -> Figure:
     """Measured over exact mean for deeper heads, by width, one line for each kind of head.
 
@@ -208,16 +208,17 @@ def head_ratios(table: pd.DataFrame) -> Figure:
     ----------
     table : columns ``head``, ``width``, ``ratio``, ``se``.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(6.4, 3.4))
+    figure, (ax,) = panels(1, 3.6)
     number = table["head"].factorize()[0]
     beside = table["width"] * 1.05 ** (number - number.mean())  # so that no bar hides another
     _estimates(ax, table.assign(beside=beside), "head", "beside", "ratio", line="-")
     ax.axhline(1, color=FLAT_COLOUR, linewidth=0.8)
     ax.set(xscale="log", xlabel="width of the hidden layer", ylabel="measured mean / ReLU law")
+    legend_above(figure, ax)
     return figure
 
 
+@for_screens
 def dial(random: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     """Leak against the radius of the window over which the gradient is averaged, two panels.
 
@@ -227,8 +228,7 @@ def dial(random: pd.DataFrame, trained: pd.DataFrame) -> Figure:
         predicted share of energy.
     trained : the same rows for a trained network; its empty maps are drawn as a share.
     """
-    use_style()
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.5), sharey=True)
+    figure, axes = panels(2, 3.4, sharey=True)
     drawn = {
         "random networks": (random, "energy", "law"),
         "trained on digits": (trained, "leak", "empty"),

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from camwall.plots.style import FLAT_COLOUR, colour, use_style
+from camwall.plots.screens import for_screens, panels
+from camwall.plots.style import FLAT_COLOUR, colour, legend_above
 
 _DASHED = (0, (3, 2))
 
@@ -18,6 +18,7 @@ def _band(ax: Axes, values: pd.DataFrame, shade: object, line: object, label: st
     ax.fill_between(values.index, values["min"], values["max"], color=shade, alpha=0.2, lw=0)
 
 
+@for_screens
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Loss and top-1 over the epochs: training dashed, test drawn through.
 
@@ -27,8 +28,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         As `camwall.train.Run.history`, or several joined with a column ``seed``: then the mean,
         with a band from the least to the greatest.
     """
-    use_style()
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.9))
+    figure, axes = panels(2, 2.9)
     for number, (name, history) in enumerate(histories.items()):
         by_epoch, shade = history.groupby("epoch"), colour(name, number)
         for ax, quantity, scale in zip(axes, ("loss", "top1"), (1, 100), strict=True):
@@ -37,10 +37,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 _band(ax, values, shade, line, f"{name}, {part}")
     axes[0].set(xlabel="epoch", ylabel="cross-entropy")
     axes[1].set(xlabel="epoch", ylabel="top-1, %")
-    axes[1].legend(frameon=False, fontsize=8)
+    legend_above(figure, axes[1])
     return figure
 
 
+@for_screens
 def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -> Figure:
     """Each method's mean leak over the epochs, one panel for each network.
 
@@ -53,11 +54,8 @@ def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -
     flat_level : float
         The leak of a constant map, drawn as a line.
     """
-    use_style()
-    figure, axes = plt.subplots(
-        1, len(histories), figsize=(1.6 + 3.6 * len(histories), 3.2), sharey=True, squeeze=False
-    )
-    for ax, (name, history) in zip(axes[0], histories.items(), strict=True):
+    figure, axes = panels(len(histories), 3.2, sharey=True)
+    for ax, (name, history) in zip(axes, histories.items(), strict=True):
         methods = [c.removeprefix("leak/") for c in map(str, history) if c.startswith("leak/")]
         for number, method in enumerate(methods):
             values = 100 * history.groupby("epoch")[f"leak/{method}"].agg(["mean", "min", "max"])
@@ -69,6 +67,6 @@ def leak_over_epochs(histories: Mapping[str, pd.DataFrame], flat_level: float) -
             _band(ax, values, colour(method, number), line, method)
         ax.axhline(100 * flat_level, color=FLAT_COLOUR, lw=1, ls=":", label="flat map")
         ax.set(title=name, xlabel="epoch", ylim=(-2, 100))
-    axes[0, 0].set_ylabel("leak, %")
-    axes[0, -1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[0].set_ylabel("leak, %")
+    legend_above(figure, axes[-1])
     return figure

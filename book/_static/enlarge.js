@@ -1,0 +1,39 @@
+/* A click, or Enter, on a figure shows it as large as the screen allows. */
+(() => {
+  "use strict";
+  const figures = document.querySelectorAll(".bd-article :is(figure, .cell_output) img");
+  if (!figures.length) return;
+
+  const large = document.createElement("img");
+  const frame = document.createElement("div");
+  frame.className = "enlarged-frame";
+  frame.tabIndex = 0; // so that the arrow keys move what is larger than the screen
+  frame.append(large);
+  const close = document.createElement("button");
+  close.type = "button";
+  close.textContent = "Close";
+  const dialog = document.createElement("dialog");
+  dialog.className = "enlarged";
+  dialog.setAttribute("aria-label", "Figure, enlarged");
+  dialog.append(close, frame);
+  document.body.append(dialog);
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog || event.target === frame) dialog.close();
+  });
+
+  figures.forEach((image) => {
+    const shown = image.closest("picture") ?? image;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "enlarge";
+    button.title = "Enlarge";
+    shown.replaceWith(button);
+    button.append(shown);
+    button.addEventListener("click", () => {
+      large.src = image.src; // the wide one, also on a phone
+      large.alt = image.alt;
+      dialog.showModal();
+    });
+  });
+})();

@@ -1,0 +1,132 @@
+"""A figure for every screen: drawn for a page's column, and anew for a phone's.
+
+A notebook shows either, as the screen is wide; in the book, where this module is an extension of
+Sphinx, the picture has the text that its cell gives it for those who cannot see it.
+"""
+
+import base64
+import html
+import io
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from camwall.plots.style import use_style
+
+P = ParamSpec("P")
+
+#: Widths in inches, each about a hundred pixels of the screen.
+COLUMN, PHONE = 7.6, 3.7
+_DENSITY = 2  # pixels of the picture for each of the screen's
+_AGAIN = "_camwall_draw_again"
+_MARK = 'class="for-screens"'
+
+_inches: ContextVar[float] = ContextVar("inches", default=COLUMN)
+
+
+def width() -> float:
+    """The width in inches of the figure that is being drawn."""
+    return _inches.get()
+
+
+def beside(inches: float) -> int:
+    """How many things of that width stand beside one another in the figure, at least one."""
+    return max(1, int(width() / inches))
+
+
+def panels(count: int, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A row of panels, or a column of them where there is no room, each ``height`` inches high.
+
+    Parameters
+    ----------
+    **options
+        For `matplotlib.pyplot.subplots`.
+    """
+    columns = count if count <= beside(2.3) else 1
+    lines = count // columns
+    if columns == 1:
+        options.pop("width_ratios", None)
+    size = (width(), height * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, **options)
+    return figure, list(axes.flat)
+
+
+def for_screens(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Make of a function that draws a figure of `width` one whose figure fits every screen."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        def at(inches: float) -> Figure:
+            use_style()
+            token = _inches.set(inches)
+            try:
+                return draw(*args, **kwargs)
+            finally:
+                _inches.reset(token)
+
+        figure = at(COLUMN)
+        setattr(figure, _AGAIN, lambda: at(PHONE))
+        _show_in_notebooks()
+        return figure
+
+    return drawn
+
+
+def _show_in_notebooks() -> None:
+    """Let IPython, where it runs, show figures as `as_html`."""
+    if "IPython" in sys.modules:
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is not None and shell.display_formatter is not None:
+            shell.display_formatter.formatters["text/html"].for_type(Figure, as_html)
+
+
+def as_html(figure: Figure) -> str | None:
+    """The figure's pictures for both widths, as HTML; None for one that was drawn for one only."""
+    again = getattr(figure, _AGAIN, None)
+    if again is None:
+        return None
+    narrow = again()
+    (small, *_), (large, across, high) = _picture(narrow), _picture(figure)
+    plt.close(narrow)
+    return (
+        f'<picture {_MARK}><source media="(max-width: 600px)" srcset="{small}">'
+        f'<img src="{large}" alt="" width="{across}" height="{high}"></picture>'
+    )
+
+
+def _picture(figure: Figure) -> tuple[str, int, int]:
+    """A picture as the address of its own data, and its size in pixels of the screen."""
+    # Lines and letters stay as they are; photographs would be large so.
+    photographs = any(ax.get_images() for ax in figure.axes)
+    how = {"quality": 88} if photographs else {"lossless": True}
+    file = io.BytesIO()
+    figure.savefig(file, format="webp", dpi=100 * _DENSITY, pil_kwargs=how)
+    with Image.open(file) as image:
+        size = image.size
+    data = base64.b64encode(file.getvalue()).decode()
+    return f"data:image/webp;base64,{data}", size[0] // _DENSITY, size[1] // _DENSITY
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Be an extension of Sphinx."""
+    app.connect("doctree-resolved", _describe)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _describe(app: Any, page: Any, name: str) -> None:
+    """Give each picture of a page the text of its cell."""
+    for cell in page.findall(lambda node: "cell_metadata" in getattr(node, "attributes", {})):
+        text = cell["cell_metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        for raw in cell.findall(lambda node: node.tagname == "raw"):
+            if _MARK in raw.astext():
+                described = raw.astext().replace('alt=""', f'alt="{html.escape(text)}"')
+                raw.children = [type(raw.children[0])(described)]
