@@ -4,11 +4,9 @@
   const figures = document.querySelectorAll(".bd-article :is(figure, .cell_output) img");
   if (!figures.length) return;
 
-  const large = document.createElement("img");
   const frame = document.createElement("div");
   frame.className = "enlarged-frame";
   frame.tabIndex = 0; // so that the arrow keys move what is larger than the screen
-  frame.append(large);
   const close = document.createElement("button");
   close.type = "button";
   close.textContent = "Close";
@@ -31,8 +29,10 @@
     shown.replaceWith(button);
     button.append(shown);
     button.addEventListener("click", () => {
+      const large = document.createElement("img");
       large.src = image.src; // the wide one, also on a phone
       large.alt = image.alt;
+      frame.replaceChildren(large);
       dialog.showModal();
     });
   });

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from camwall import Wall
+from camwall import Wall, pages
 from camwall.plots import heatmap_grid, screens
 
 
@@ -87,5 +87,5 @@ def test_a_page_gets_the_text_of_its_cell() -> None:
 
     cell = Cell(cell_metadata={"mystnb": {"image": {"alt": "Lines < all"}}})
     page = SimpleNamespace(findall=lambda which: filter(which, [cell]))
-    screens._describe(None, page, "page")
+    pages._describe(None, page, "page")
     assert 'alt="Lines &lt; all"' in raw.astext()

@@ -57,7 +57,8 @@ def heatmap_grid(
     titles = [lines > 1 or i == 0 for i in range(len(pixels))]  # of each image's first line, or all
     heights = [over + lines * (high + _GAP) + lines * 0.2 * title for title in titles]
     page = left + columns * (size + _GAP), sum(heights) + 0.25
-    figure = plt.figure(figsize=page, layout="none")
+    figure = plt.figure(figsize=page)
+    figure.set_layout_engine("none")  # after the fact: a figure made without one is given one late
     for i, title in enumerate(titles):
         top = page[1] - sum(heights[:i])
         if captions is not None:

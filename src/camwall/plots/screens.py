@@ -1,11 +1,10 @@
 """A figure for every screen: drawn for a page's column, and anew for a phone's.
 
-A notebook shows either, as the screen is wide; in the book, where this module is an extension of
-Sphinx, the picture has the text that its cell gives it for those who cannot see it.
+A notebook shows the one that fits the screen. In the book it gets the text that its cell has for
+those who cannot see it (`camwall.pages`).
 """
 
 import base64
-import html
 import io
 import sys
 from collections.abc import Callable
@@ -26,7 +25,8 @@ P = ParamSpec("P")
 COLUMN, PHONE = 7.6, 3.7
 _DENSITY = 2  # pixels of the picture for each of the screen's
 _AGAIN = "_camwall_draw_again"
-_MARK = 'class="for-screens"'
+#: What tells the pictures of `as_html` from others.
+MARK = 'class="for-screens"'
 
 _inches: ContextVar[float] = ContextVar("inches", default=COLUMN)
 
@@ -98,7 +98,7 @@ def as_html(figure: Figure) -> str | None:
     (small, *_), (large, across, high) = _picture(narrow), _picture(figure)
     plt.close(narrow)
     return (
-        f'<picture {_MARK}><source media="(max-width: 600px)" srcset="{small}">'
+        f'<picture {MARK}><source media="(max-width: 600px)" srcset="{small}">'
         f'<img src="{large}" alt="" width="{across}" height="{high}"></picture>'
     )
 
@@ -114,19 +114,3 @@ def _picture(figure: Figure) -> tuple[str, int, int]:
         size = image.size
     data = base64.b64encode(file.getvalue()).decode()
     return f"data:image/webp;base64,{data}", size[0] // _DENSITY, size[1] // _DENSITY
-
-
-def setup(app: Any) -> dict[str, bool]:
-    """Be an extension of Sphinx."""
-    app.connect("doctree-resolved", _describe)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _describe(app: Any, page: Any, name: str) -> None:
-    """Give each picture of a page the text of its cell."""
-    for cell in page.findall(lambda node: "cell_metadata" in getattr(node, "attributes", {})):
-        text = cell["cell_metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
-        for raw in cell.findall(lambda node: node.tagname == "raw"):
-            if _MARK in raw.astext():
-                described = raw.astext().replace('alt=""', f'alt="{html.escape(text)}"')
-                raw.children = [type(raw.children[0])(described)]

@@ -1,0 +1,59 @@
+"""The book's pages, as an extension of Sphinx: what its theme and tools leave to be mended."""
+
+import html
+from pathlib import Path
+from typing import Any
+
+from camwall.plots.screens import MARK
+
+#: In every page: (what stands there, what is to stand there instead).
+_MENDED = (
+    # A name that says something else than the text it stands for misleads who hears it.
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),
+    ('title="Search" aria-label="Search"', 'title="Search" aria-label="Search Ctrl+K"'),
+    # Roles whose children are not what they promise.
+    ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (' role="doc-biblioentry"', ""),
+)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Be an extension of Sphinx."""
+    app.connect("doctree-resolved", _describe)
+    app.connect("html-page-context", _lighten, priority=900)  # after the extensions that add
+    app.connect("build-finished", _mend)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _describe(app: Any, page: Any, name: str) -> None:
+    """Give each figure of `camwall.plots.screens` the text of its cell."""
+    for cell in page.findall(lambda node: "cell_metadata" in getattr(node, "attributes", {})):
+        text = cell["cell_metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        for raw in cell.findall(lambda node: node.tagname == "raw"):
+            if MARK in raw.astext():
+                described = raw.astext().replace('alt=""', f'alt="{html.escape(text)}"')
+                raw.children = [type(raw.children[0])(described)]
+
+
+def _lighten(app: Any, name: str, template: str, context: dict[str, Any], page: Any) -> None:
+    """No MathJax on a page without mathematics; Sphinx asks the pages below it too."""
+    if page is None or not any(page.findall(lambda node: node.tagname.startswith("math"))):
+        scripts = context.get("script_files", [])
+        context["script_files"] = [file for file in scripts if "mathjax" not in str(file)]
+
+
+def _mend(app: Any, exception: Exception | None) -> None:
+    """Change what no setting changes, in the files that were written."""
+    if exception is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir)
+    # The icons come twice, as a font and drawn by this script, which is a third of a page's bytes.
+    twice = folder / "_static" / "scripts" / "fontawesome.js"
+    if twice.is_file():
+        twice.write_text("/* The icons come from the font. */\n", encoding="utf-8")
+    for path in folder.rglob("*.html"):
+        text = mended = path.read_text(encoding="utf-8")
+        for old, new in _MENDED:
+            mended = mended.replace(old, new)
+        if mended != text:
+            path.write_text(mended, encoding="utf-8")

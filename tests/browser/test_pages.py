@@ -1,0 +1,238 @@
+"""The built book in a real browser: it stands alone, fits a phone, and needs no mouse."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+
+from tests.helpers.repository import ROOT
+
+HTML = Path(os.environ.get("CAMWALL_BOOK", ROOT / "_build" / "html"))
+NAMES = sorted(page.stem for page in (ROOT / "book").glob("*.md"))
+WIDTHS = (360, 768, 1280)
+
+each_page = pytest.mark.parametrize("name", NAMES)
+
+
+def address(name: str) -> str:
+    path = HTML / "book" / f"{name}.html"
+    if not path.is_file():
+        pytest.skip(f"no built page {name}: make book")
+    return path.as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """An empty tab; a test may ask for its width and its theme."""
+    width, scheme = getattr(request, "param", (1280, "light"))
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """axe-core's script, from npm."""
+    if shutil.which("npm") is None:
+        pytest.skip("no npm, from which axe-core comes")
+    folder = tmp_path_factory.mktemp("axe")
+    command = ["npm", "pack", "axe-core@4", "--silent", "--pack-destination", str(folder)]
+    got = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    if got.returncode:
+        pytest.skip(f"npm cannot have axe-core: {(got.stderr.splitlines() or ['?'])[-1]}")
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as files:
+        files.extract("package/axe.min.js", folder, filter="data")
+    return folder / "package" / "axe.min.js"
+
+
+def opened(page: Any, name: str) -> Any:
+    """The page, when its mathematics is typeset and its live parts are drawn."""
+    page.goto(address(name))
+    page.wait_for_function(
+        "!document.querySelector('.math') || window.MathJax?.startup?.promise !== undefined"
+    )
+    page.evaluate("window.MathJax?.startup?.promise")
+    if page.locator("#live-wall").count():
+        page.wait_for_selector("#live-wall[data-shown]")
+    return page
+
+
+@each_page
+def test_a_page_stands_alone(page: Any, name: str) -> None:
+    """No error in its console, no request that fails or leaves the machine, no broken picture."""
+    said: list[str] = []
+    page.on("console", lambda note: note.type == "error" and said.append(note.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("requestfailed", lambda request: said.append(f"failed: {request.url[:200]}"))
+    page.on(
+        "request",
+        lambda request: (
+            urlparse(request.url).scheme not in ("file", "data", "blob")
+            and said.append(f"outside: {request.url}")
+        ),
+    )
+    opened(page, name)
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_load_state("networkidle")
+    broken = page.eval_on_selector_all(
+        "img", "all => all.filter(i => !(i.complete && i.naturalWidth)).map(i => i.outerHTML)"
+    )
+    assert said + [text[:200] for text in broken] == []
+
+
+@each_page
+def test_no_noise_of_the_tools(page: Any, name: str) -> None:
+    """No warning of Python or of a library stands in a page."""
+    text = opened(page, name).locator(".bd-article").inner_text()
+    assert [line for line in text.splitlines() if "Warning: " in line] == []
+
+
+@each_page
+def test_mathematics_is_typeset(page: Any, name: str) -> None:
+    """Every formula became MathJax's, and none is an error."""
+    opened(page, name)
+    formulas = page.locator(".bd-article .math").count()
+    page.wait_for_function(
+        "n => document.querySelectorAll('.bd-article .math mjx-container').length >= n",
+        arg=formulas,
+    )
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+
+@each_page
+def test_links_lead_somewhere(page: Any, name: str) -> None:
+    """Each link within the book names a file, and a place in it that is there."""
+    opened(page, name)
+    links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")
+    assert links
+    lost = set()
+    for link in set(links):
+        where, part = urldefrag(link)
+        if not where.startswith("file:"):
+            continue
+        path = Path(unquote(urlparse(where).path))
+        if not path.exists():
+            lost.add(link)
+        elif part and path.suffix == ".html":
+            text = path.read_text(encoding="utf-8")
+            names = {unquote(part), part}
+            if not any(f'{kind}="{n}"' in text for n in names for kind in ("id", "name")):
+                lost.add(link)
+    assert lost == set()
+
+
+@each_page
+@pytest.mark.parametrize("page", [(360, "light"), (390, "light"), (768, "light")], indirect=True)
+def test_no_page_scrolls_sideways(page: Any, name: str) -> None:
+    """Whatever is wider than a small screen scrolls inside itself."""
+    opened(page, name)
+    inner = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= inner
+    over = page.eval_on_selector_all(
+        ".bd-article :is(p, figure, picture, table, pre, mjx-container, section, canvas)",
+        """(all, inner) => all.filter(node => {
+            if (node.getBoundingClientRect().right <= inner + 1) return false;
+            for (let up = node; up; up = up.parentElement)
+                if (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(up).overflowX))
+                    return false;
+            return true;
+        }).map(node => node.outerHTML.slice(0, 160))""",
+        inner,
+    )
+    assert over == []
+
+
+@each_page
+@pytest.mark.parametrize(
+    "page", [(width, scheme) for width in WIDTHS for scheme in ("light", "dark")], indirect=True
+)
+def test_axe_finds_nothing_serious(page: Any, name: str, axe: Path) -> None:
+    """Of axe-core's rules none is broken seriously, at three widths, light and dark."""
+    opened(page, name)
+    page.add_script_tag(path=str(axe))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        f"{rule['id']} ({rule['impact']}): {len(rule['nodes'])}, such as "
+        f"{rule['nodes'][0]['target']} {rule['nodes'][0]['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical") or rule["id"] == "heading-order"
+    ]
+    assert serious == []
+
+
+@each_page
+def test_figures_are_wide_and_can_be_enlarged(page: Any, name: str) -> None:
+    """As wide as the column, twice as fine as the screen; by keyboard large, and back."""
+    opened(page, name)
+    column = page.locator(".bd-article > section").first.bounding_box()["width"]
+    figures = page.locator(".bd-article figure button.enlarge")
+    for i in range(figures.count()):
+        shown = (
+            figures.nth(i)
+            .locator("img")
+            .evaluate("i => [i.getBoundingClientRect().width, i.naturalWidth, i.alt]")
+        )
+        assert shown[0] >= 0.9 * column, shown
+        assert shown[1] >= 1.2 * shown[0], shown
+        assert len(shown[2].split()) >= 5, shown
+    if figures.count():
+        figures.first.focus()
+        page.keyboard.press("Enter")
+        dialog = page.locator("dialog.enlarged")
+        assert dialog.locator("img").bounding_box()["width"] > 1000
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+        assert figures.first.evaluate("button => button === document.activeElement")
+
+
+@each_page
+@pytest.mark.parametrize("page", [(390, "light")], indirect=True)
+def test_a_phone_gets_figures_of_its_own(page: Any, name: str) -> None:
+    """The narrow picture, of about the screen's width: its letters are as large as meant."""
+    opened(page, name)
+    shown = page.eval_on_selector_all(
+        "picture.for-screens img",
+        "all => all.map(i => [i.currentSrc !== i.src, i.getBoundingClientRect().width])",
+    )
+    for narrow, width in shown:
+        assert narrow
+        assert 280 < width <= 390
+
+
+@each_page
+def test_a_page_says_what_it_is(page: Any, name: str) -> None:
+    """A description of its own for those who find it, and the site's picture."""
+    opened(page, name)
+    about = page.locator("meta[name=description]").get_attribute("content")
+    assert 40 <= len(about) <= 300
+    assert page.locator("meta[property='og:title']").get_attribute("content")
+    assert page.locator("meta[property='og:image']").get_attribute("content").endswith(".png")
+
+
+@pytest.mark.parametrize("page", [(1280, "light"), (1280, "dark")], indirect=True)
+def test_colours_of_maps_are_the_same_in_the_dark(page: Any) -> None:
+    """No filter lies on a picture or a canvas."""
+    opened(page, "intro")
+    filters = page.eval_on_selector_all(
+        ".bd-article :is(img, canvas)", "all => all.map(node => getComputedStyle(node).filter)"
+    )
+    assert filters
+    assert set(filters) == {"none"}
+
+
+def test_without_javascript_the_static_figure_stands(browser: Any) -> None:
+    """The live wall stays hidden, a sentence says why, and the figure below is there."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address("intro"))
+    assert not page.locator("#live-wall").is_visible()
+    assert "JavaScript, which is off" in page.locator("noscript p").inner_text()
+    assert page.locator("#fig-intro img").is_visible()
+    context.close()
