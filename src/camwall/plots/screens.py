@@ -28,12 +28,12 @@ _AGAIN = "_camwall_draw_again"
 #: What tells the pictures of `as_html` from others.
 MARK = 'class="for-screens"'
 
-_inches: ContextVar[float] = ContextVar("inches", default=COLUMN)
+_inches: ContextVar[float | None] = ContextVar("inches", default=None)
 
 
 def width() -> float:
     """The width in inches of the figure that is being drawn."""
-    return _inches.get()
+    return _inches.get() or COLUMN
 
 
 def beside(inches: float) -> int:
@@ -63,6 +63,9 @@ def for_screens(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        if _inches.get() is not None:  # by another such function, for its width
+            return draw(*args, **kwargs)
+
         def at(inches: float) -> Figure:
             use_style()
             token = _inches.set(inches)
