@@ -142,7 +142,7 @@ def looseness(table: pd.DataFrame) -> Figure:
         ax.text(last * 1.1, level, text, va="center", fontsize=9)
     _no_bound(ax, first, 4.4, "no bound: V ≤ 20")
     ax.set(xscale="log", xlim=(first, last), ylim=(0.9, 5), xlabel="filters V", ylabel="how loose")
-    ax.legend(frameon=False)
+    legend_above(figure, ax)
     return figure
 
 

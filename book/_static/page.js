@@ -1,6 +1,19 @@
-/* A click, or Enter, on a figure shows it as large as the screen allows. */
+/* What every page does: figures grow on a click, tables that scroll can be scrolled by keyboard. */
 (() => {
   "use strict";
+
+  // -- what is wider than the page
+  const wide = document.querySelectorAll(".bd-article .text_html:has(table)");
+  const reach = () => {
+    for (const box of wide) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  };
+  reach();
+  window.addEventListener("resize", reach);
+
+  // -- figures
   const figures = document.querySelectorAll(".bd-article :is(figure, .cell_output) img");
   if (!figures.length) return;
 
