@@ -66,7 +66,7 @@ def opened(page: Any, name: str) -> Any:
 
 @each_page
 def test_a_page_stands_alone(page: Any, name: str) -> None:
-    """No error, no request that fails or leaves the machine, no broken picture, no tool's warning."""
+    """No error, no request that fails or leaves the machine, no broken picture, no warning."""
     said: list[str] = []
     page.on("console", lambda note: note.type == "error" and said.append(note.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -134,9 +134,9 @@ def test_no_page_scrolls_sideways(page: Any, name: str) -> None:
             ".bd-article *",
             """(all, inner) => all.filter(node => {
                 if (node.getBoundingClientRect().right <= inner + 1) return false;
+                const own = ['auto', 'scroll', 'hidden', 'clip'];
                 for (let up = node; up; up = up.parentElement)
-                    if (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(up).overflowX))
-                        return false;
+                    if (own.includes(getComputedStyle(up).overflowX)) return false;
                 return true;
             }).map(node => node.outerHTML.slice(0, 160))""",
             width,
