@@ -3,15 +3,13 @@
   "use strict";
 
   // -- what is wider than the page
-  const wide = document.querySelectorAll(".bd-article .text_html:has(table)");
-  const reach = () => {
-    for (const box of wide) {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
+  const reach = new ResizeObserver((boxes) => {
+    for (const { target } of boxes) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
     }
-  };
-  reach();
-  window.addEventListener("resize", reach);
+  });
+  document.querySelectorAll(".bd-article .text_html:has(table)").forEach((box) => reach.observe(box));
 
   // -- figures
   const figures = document.querySelectorAll(".bd-article :is(figure, .cell_output) img");

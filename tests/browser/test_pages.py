@@ -155,6 +155,7 @@ def test_axe_finds_nothing_serious(page: Any, name: str, axe: Path) -> None:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme)
         page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+        page.wait_for_timeout(500)  # the theme looks anew at what scrolls a while after a resize
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         serious += [
             f"{width}, {scheme}: {rule['id']} ({rule['impact']}), {len(rule['nodes'])} times: "
