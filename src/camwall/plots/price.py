@@ -1,13 +1,14 @@
 """Figures of the chapter on which method to use: distance by layer, response and place."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from camwall.plots.style import MARKERS, use_style
+from camwall.plots.screens import for_screens, panels
+from camwall.plots.style import MARKERS, legend_above
 
 
+@for_screens
 def distance_by_layer(table: pd.DataFrame, method: str = "GradCAM") -> Figure:
     """How far a method's map is from gradient times activation, layer by layer, for each network.
 
@@ -18,8 +19,7 @@ def distance_by_layer(table: pd.DataFrame, method: str = "GradCAM") -> Figure:
         last.
     method : str
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(6.6, 3.8))
+    figure, (ax,) = panels(1, 3.8)
     networks = table[method].groupby("network", sort=False)
     for marker, (network, part) in zip(MARKERS, networks, strict=False):
         ax.plot(range(-len(part) + 1, 1), part, marker=marker, label=network)
@@ -27,10 +27,11 @@ def distance_by_layer(table: pd.DataFrame, method: str = "GradCAM") -> Figure:
     ax.set(ylim=(-0.03, 1.03), ylabel=f"distance of {method}\nfrom gradient × activation")
     ax.set_xlabel("layer, counted back from the last one with a map (0)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False, loc="lower left")
+    legend_above(figure, ax)
     return figure
 
 
+@for_screens
 def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Figure:
     """Each method by how far repaints move its map and how much of the map is on the animal.
 
@@ -42,8 +43,7 @@ def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Fig
     where : str
         The metric on the vertical axis.
     """
-    use_style()
-    figure, ax = plt.subplots(figsize=(6.6, 4.6))
+    figure, (ax,) = panels(1, 4.6)
     blind = table["response"] == 0
     for rows, colour, label in (
         (table[blind], "#029e73", "no repaint moves the map"),
@@ -71,5 +71,5 @@ def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Fig
             arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6},
         )
     ax.set(xlabel="response, %", ylabel="of the map on the visible animal, %")
-    ax.legend(frameon=False, loc="lower right")
+    legend_above(figure, ax)
     return figure

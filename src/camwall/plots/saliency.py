@@ -1,7 +1,6 @@
 """Figures of images and of saliency maps over them."""
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 import matplotlib.pyplot as plt
