@@ -148,8 +148,7 @@ def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Fi
     flat_level : float
         The leak of a constant map.
     """
-    use_style()
-    figure, axes = plt.subplots(2, 1, figsize=(width(8), 6), sharex=True)
+    figure, axes = plt.subplots(2, 1, figsize=(width(), 6), sharex=True)
     for ax, what in zip(axes, ("leak", "response"), strict=True):
         spread = records.groupby([by, along])[what].describe()
         tables = {str(label): spread.loc[label] for label in records[by].unique()}

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from camwall.images import read_image
 from camwall.plots.screens import beside, for_screens, panels, width
@@ -50,7 +51,7 @@ def composition(stacks: Stacks) -> Figure:
     scenes = stacks.frame.drop_duplicates("group")["scene"].value_counts()
     sns.barplot(x=scenes.to_numpy(), y=scenes.index, ax=left, color=sns.color_palette()[0])
     left.set(xlabel="visible halves", ylabel="scene")
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     shares = stacks.boxes.assign(share=100 * stacks.boxes["share"])
     sns.histplot(shares, x="share", hue="half", binwidth=5, ax=right)
     right.set(xlabel="share of its side that its box takes, %", ylabel="animals")
