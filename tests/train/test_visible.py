@@ -10,6 +10,7 @@ from camwall import certify
 from camwall.errors import BlindnessError
 from camwall.models import MaskedModel, Preprocessing, visible_part
 from camwall.train import Recipe, fit
+from tests.helpers.networks import vgg_like
 from tests.helpers.training import make_data, make_model
 
 
@@ -91,3 +92,18 @@ def test_expanding_restores_the_wall():
         model.cells()[:, :, -1] = 1
     with pytest.raises(BlindnessError, match="hole"):
         certify(model)
+
+
+def test_a_layer_that_is_used_twice():
+    """In features and head, as `vgg_like` has its ReLU, and a dense layer of the head; the first
+    dense layer alone has a weight of its own in the part."""
+    model = vgg_like(0).double()
+    *layers, last = model.head
+    model.head = nn.Sequential(*layers, model.head[4], last)
+    batch = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    part = visible_part(model).eval()
+    torch.testing.assert_close(part(batch), model(batch), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        part.dense.weight.mul_(2)
+    assert part.expand() is model
+    torch.testing.assert_close(part(batch), model(batch), rtol=0, atol=1e-12)

@@ -38,6 +38,14 @@ def _vgg(
 
     Biases are 0, and ``draw`` fills the weights of one layer after the other.
     """
+    side = MAP_SIZE * 2 ** sum(isinstance(layer, nn.MaxPool2d) for layer in trunk)
+    taken = trunk[0].in_channels, side, side
+    made = len(preprocessing.mean), *preprocessing.size
+    if made != taken:
+        says = ("×".join(map(str, shape)) for shape in (taken, made))
+        raise CamwallError(
+            "this network takes images of {}, the preprocessing makes {}".format(*says)
+        )
     head: list[nn.Module] = [nn.Flatten()]
     filters = sizes[0]
     for before, after in pairwise([filters * MAP_SIZE**2, *sizes[1:]]):
@@ -123,15 +131,7 @@ def small_vgg(
         Its crop must be 28; by default pixels in [0, 1] are taken as they are.
     """
     _at_least_one(classes=classes, channels=channels)
-    size, width = SMALL_SIZE, 16
-    if preprocessing is None:
-        preprocessing = Preprocessing((0.0,) * channels, (1.0,) * channels, None, size)
-    if preprocessing.size != (size, size) or len(preprocessing.mean) != channels:
-        made = "×".join(map(str, (len(preprocessing.mean), *preprocessing.size)))
-        raise CamwallError(
-            f"the small VGG takes images of {channels}×{size}×{size}, the preprocessing makes "
-            f"{made}"
-        )
+    width, plain = 16, Preprocessing((0.0,) * channels, (1.0,) * channels, None, SMALL_SIZE)
     trunk: list[nn.Module] = []
     for before, after in pairwise([channels, width, 2 * width, 2 * width]):
         trunk += [nn.MaxPool2d(2)] if len(trunk) == 2 else []
@@ -140,7 +140,7 @@ def small_vgg(
         trunk,
         (2 * width, 128, 128, classes),
         lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
-        preprocessing,
+        preprocessing or plain,
         masked,
         {"name": "small_vgg", "classes": classes, "channels": channels},
     )
