@@ -453,7 +453,7 @@ class Locked(Unlike):
         (
             beside,
             {"layer": "aside"},
-            "scores of the Unlike do not read the maps of its layer aside",
+            r"the layer aside of the Unlike gives no maps .* that its scores read: name another",
         ),
         (plainly, {"layer": "stam"}, "has no layer 'stam'; near it are stem"),
         (plainly, {"layer": 3}, "has no layer 3; near it are "),

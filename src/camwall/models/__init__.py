@@ -4,9 +4,8 @@ from camwall.models.build import ApartModel, Construction, WholeModel, build_wal
 from camwall.models.checkpoint import load_checkpoint, save_checkpoint
 from camwall.models.library import efficientnet_lite0
 from camwall.models.masked import MaskedModel, VisiblePart, visible_part
-from camwall.models.paint import FILLS, fill
 from camwall.models.paper import fit_simple, masked_vgg16, simple_cnn, small_vgg
-from camwall.models.preprocessing import Preprocessing, enlarge
+from camwall.models.preprocessing import FILLS, Preprocessing, enlarge, fill
 from camwall.models.walled import WalledModel, require_walled
 
 __all__ = [

@@ -1,6 +1,6 @@
 """A wall without training, around any network, at any of its layers."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from camwall.models.walled import ApartModel, WalledModel, WholeModel
 from camwall.wall import Wall
 
 Construction = Literal["whole", "apart"]
+_KINDS = {"whole": WholeModel, "apart": ApartModel}
 
 
 @outside_inference_mode
@@ -51,20 +52,16 @@ def build_wall(
         The first hidden row, or a mask of the hidden pixels.
     layer : str or torch.nn.Module, optional
         Whose output is B, maps as [N, V, h, w], [N, h, w, V] or tokens [N, p + h·w, V]. By default
-        the last through which all of the image passes to the scores, with a cell for each part of
-        it (`camwall.models.layer.find_layer`).
+        the last through which all of the image passes to the scores, with a cell for each part.
     construction : "whole" or "apart"
     preprocessing : Preprocessing, torchvision weights, timm data config or transformers processor
-        How inputs are made from photographs, and their size. Found for networks whose library says
-        it (`camwall.models.preprocessing.preparation`).
+        How inputs are made from photographs, and their size. Found where the library says it.
     visible_cells : bool tensor [h, w], optional
-        M; by default the cells with no hidden pixel in their own block (`Wall.cells`). For
-        ``"whole"``.
+        M, for ``"whole"``; by default the cells with no hidden pixel in their own block.
     paint : str
         What x̃ has in place of the hidden pixels, one of `camwall.models.FILLS`: by default 0 in
-        the network's normalised input. ``"none"`` paints nothing, to show what the painting is
-        for: the visible cells then read hidden pixels, and `certify` refuses the model;
-        `without_wall` is that with all cells visible. For ``"whole"``.
+        the network's normalised input. With ``"none"`` the visible cells read hidden pixels, and
+        `certify` refuses the model; `without_wall` is that with all cells visible.
 
     Returns
     -------
@@ -76,9 +73,8 @@ def build_wall(
     CamwallError
         A network, a layer or a wall that does not fit this, with what to do.
     """
-    if construction not in get_args(Construction):
-        known = ", ".join(get_args(Construction))
-        raise CamwallError(f"unknown construction {construction!r}; known: {known}")
+    if construction not in _KINDS:
+        raise CamwallError(f"unknown construction {construction!r}; known: {', '.join(_KINDS)}")
     apart = construction == "apart"
     if apart and (visible_cells is not None or paint != "zero"):
         raise CamwallError("visible_cells and paint are for construction='whole'")
@@ -97,9 +93,9 @@ def build_wall(
 
         found = find_layer(network, images, layer, follows)
         height, width = found.maps_of(network, images).shape[2:]
-        visible = ~wall.cells(height, width)
-        if visible_cells is not None:
-            visible = visible_cells.cpu().bool()
+        visible = (
+            ~wall.cells(height, width) if visible_cells is None else visible_cells.cpu().bool()
+        )
         if tuple(visible.shape) != (height, width):
             raise CamwallError(
                 f"visible_cells are [{height}, {width}] as the maps, not {list(visible.shape)}"
@@ -111,8 +107,7 @@ def build_wall(
             )
         if apart:
             _check_sides(network, found, wall, (height, width), images)
-        kind = ApartModel if apart else WholeModel
-        model = kind(network, found, wall, visible, preprocessing, paint=paint)
+        model = _KINDS[construction](network, found, wall, visible, preprocessing, paint=paint)
         model.to(images.device).eval()
         with in_one_line(
             "the rest of the network cannot take what is left visible",

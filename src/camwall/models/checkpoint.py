@@ -24,7 +24,8 @@ NETWORK = "camwall_network"
 
 #: What builds a network again, by the name in `MaskedModel.made_by`.
 BUILDERS: dict[str, Callable[..., MaskedModel]] = {
-    builder.__name__: builder for builder in (masked_vgg16, small_vgg)
+    "masked_vgg16": masked_vgg16,
+    "small_vgg": small_vgg,
 }
 
 
@@ -125,10 +126,10 @@ def load_checkpoint(
 ) -> MaskedModel:
     """Load a trained network: a file of ours, or a state dict as the paper's authors publish.
 
+    Nothing in the file is run (``weights_only=True``).
+
     Parameters
     ----------
-    path : path
-        Read with ``weights_only=True``: nothing in the file is run.
     masked : bool, optional
         Whether the network is masked; by default what our file says, and for the authors' whether
         all its weights behind the wall are 0. ``True`` sets them to 0.
@@ -139,13 +140,6 @@ def load_checkpoint(
     -------
     MaskedModel
         In evaluation mode, on the CPU.
-
-    Raises
-    ------
-    CamwallError
-        A file that cannot be read, or weights that do not fit, with their names.
-    BlindnessError
-        A wall with a hole.
     """
     content = read_weights(path)
     if isinstance(content, dict) and NETWORK in content:

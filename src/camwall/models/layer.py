@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any, Literal
 
@@ -171,22 +172,16 @@ def find_layer(
         No such layer; a layer that is not reached, or gives no map; a network without a fit one.
     """
     kind, name = type(network).__name__, _name(network, wanted)
-    candidates, scores = _candidates(network, images)
+    candidates, scores = _candidates(network, images, name)
     if torch.equal(scores[0], scores[1]):
         raise CamwallError(
             f"the {kind} gives the same scores for two different images: load its weights first"
         )
     for layer, output, cells in reversed(candidates):
-        if name is None and (cells > 1).all():
-            if _carries_all(network, layer, images, output, scores) and accept(layer):
-                return layer
-        elif layer.name == name:
-            if cells.any():
-                return layer
-            raise CamwallError(
-                f"the scores of the {kind} do not read the maps of its layer {name}: name one "
-                "before it"
-            )
+        fit = cells.any() if name is not None else (cells > 1).all()
+        carries = partial(_carries_all, network, layer, images, output, scores)
+        if fit and (name is not None or (carries() and accept(layer))):
+            return layer
     if name is None:
         raise CamwallError(
             f"no layer of the {kind} has a spatial extent, reaches the scores, and lets nothing "
@@ -195,7 +190,7 @@ def find_layer(
     Layer(name).run(network, images, lambda output: output)  # says so if it is not reached
     raise CamwallError(
         f"the layer {name} of the {kind} gives no maps [N, V, h, w], [N, h, w, V] or "
-        "[N, tokens, V] with a gradient: name another, or none for the last that does"
+        "[N, tokens, V] that its scores read: name another, or none for the last that does"
     )
 
 
@@ -216,16 +211,18 @@ def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
 
 
 def _candidates(
-    network: nn.Module, images: Tensor
+    network: nn.Module, images: Tensor, wanted: str | None
 ) -> tuple[list[tuple[Layer, Any, Tensor]], Tensor]:
-    """Of one pass the scores, and each module's last output that is a map, in order.
+    """Of one pass the scores, and each (or the wanted) module's last output that is a map.
 
-    With how many of its cells [N] a score has a gradient at.
+    In order, with how many of its cells [N] a score has a gradient at.
     """
     found: dict[str, tuple[Layer, Any]] = {}
     calls: dict[str, int] = {}
     handles = []
     for name, module in network.named_modules():
+        if wanted not in (None, name):
+            continue
 
         def hook(module: nn.Module, inputs: Any, output: Any, name: str = name) -> Any:
             calls[name] = calls.get(name, -1) + 1

@@ -39,13 +39,7 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
         ``efficientnet-lite0``; a name of torchvision's classification networks; ``timm:NAME``;
         ``hf:NAME`` of the Hugging Face hub. Their libraries download the weights.
     weights : path, optional
-        A state dict to load instead, so that nothing is downloaded; read with
-        ``weights_only=True``.
-
-    Raises
-    ------
-    CamwallError
-        An unknown name, a library that is not installed, weights that cannot be had or do not fit.
+        A state dict to load instead, so that none is downloaded (`read_weights`).
     """
     from torchvision import models
 
@@ -61,9 +55,9 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
         elif name in known:
             told = models.get_model_weights(name).DEFAULT
             # These two warn where it is left open how they begin.
-            open_ = not pretrained and name in ("googlenet", "inception_v3")
-            extra = {"init_weights": False} if open_ else {}
-            network = models.get_model(name, weights=told if pretrained else None, **extra)
+            warns = not pretrained and name in ("googlenet", "inception_v3")
+            more = {"init_weights": False} if warns else {}
+            network = models.get_model(name, weights=told if pretrained else None, **more)
         elif library == "timm":
             network = import_module("timm").create_model(rest, pretrained=pretrained)
         elif library == "hf":

@@ -27,9 +27,8 @@ class MaskedModel(WalledModel):
     is what `build_wall` makes of the baseline for this wall and these cells. While the maps are
     finite, these, the scores and their gradients at the maps are the same bit for bit.
 
-    With ``masked=False`` it is the baseline, which sees everything; its ``wall`` and
-    ``visible_cells`` are the masked network's, so that both are measured alike, and `certify`
-    refuses it.
+    With ``masked=False`` it is the baseline, which sees everything and has the wall and the visible
+    cells of the masked network, so that both are measured alike; `certify` refuses it.
 
     Parameters
     ----------
@@ -191,17 +190,14 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 class VisiblePart(nn.Module):
     """The visible part of a masked model, as a smaller network to train; made by `visible_part`."""
 
+    model: MaskedModel
+
     def __init__(self, model: MaskedModel) -> None:
         super().__init__()
-        self._model = [model]  # in a list, so that its weights are not counted as this module's
+        self.__dict__["model"] = model  # no submodule: its weights are not this module's
         weight = nn.Parameter(model.cells_read().detach().flatten(1).clone())
         self.features = model.features
         self.head = model.head_with(linear(weight, model.dense.bias))
-
-    @property
-    def model(self) -> MaskedModel:
-        """The whole model, no submodule of this one."""
-        return self._model[0]
 
     @property
     def dense(self) -> nn.Linear:

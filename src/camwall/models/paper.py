@@ -81,11 +81,6 @@ def masked_vgg16(
     classes : int
     preprocessing : Preprocessing, optional
         To 224×224; ImageNet's by default.
-
-    Returns
-    -------
-    MaskedModel
-        ``model.wall`` tells the hidden rows that follow from the receptive fields.
     """
     _at_least_one(classes=classes)
 
@@ -161,19 +156,17 @@ def simple_cnn(
 
     One convolution, ReLU, max pooling, one dense layer, no bias anywhere. Maps are the activations
     before the pooling; the pooling belongs to the head, so that the gradient at the maps is routed
-    through it.
+    through it. Every parameter is N(0, τ²), independent.
 
     Parameters
     ----------
-    filters : int
+    filters, kernel : int
         V, of ``kernel`` × ``kernel`` pixels.
     image_size : int
         Rows and columns of the image.
     visible_rows : int
         Rows of pooled cells that the head reads; the rest of W is 0. The defaults hide the bottom
         half of a 14 × 14 pooled map, as the paper's theorem does.
-    tau : float
-        Every parameter is N(0, τ²), independent.
     pool : int
         Side and stride of the max pooling.
     classes : int
@@ -183,11 +176,6 @@ def simple_cnn(
     -------
     MaskedModel
         Its ``setting`` has the sizes in the words of :mod:`camwall.theory`.
-
-    Raises
-    ------
-    CamwallError
-        Sizes that leave no pooled cell, or no hidden row; a count that is none; τ <= 0.
     """
     _at_least_one(filters=filters, classes=classes)
     if not tau > 0:

@@ -77,8 +77,7 @@ def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
 def _ways(network: nn.Module, layer: Layer, images: Tensor) -> Iterator[Rest]:
     """From the cheapest to the dearest."""
     after = _leaves_after(network, layer, images)
-    dense = [isinstance(module, nn.Linear) for module in after]
-    at = dense.index(True) if any(dense) else len(after)
+    at = next((i for i, each in enumerate(after) if isinstance(each, nn.Linear)), len(after))
     flat = [] if any(type(module) is nn.Flatten for module in after) else [nn.Flatten()]
     mean = nn.AdaptiveAvgPool2d(1)  # heads that call functions, not modules
     for pooled in ([], [mean], [nn.ReLU(), mean]):

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from camwall.as_found import evaluating, unhooked
 from camwall.errors import CamwallError, in_one_line
 from camwall.models.layer import Layer
-from camwall.models.paint import fill
-from camwall.models.preprocessing import Preprocessing
+from camwall.models.preprocessing import Preprocessing, fill
 from camwall.models.rest import Rest, find_rest, with_shared_parameters
 from camwall.wall import Wall
 

@@ -22,29 +22,20 @@ WITH_GRADIENTS = (1, 2)
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was found; printing it gives one line.
-
-    Attributes
-    ----------
-    proved : str or None
-        What holds for every input, and why; None where all there is was probed.
-    classes, probes, repaints : int
-        Scores, images, and ways in which the images' hidden pixels were painted anew.
-    every_class : bool
-        Whether each class had a backward pass of its own.
-    visible_seen : float
-        The share of visible pixels at which a score had a gradient on the probes.
-    last_row_seen : int or None
-        The last row at which one had, for a wall that is a row.
-    """
+    """What was found; printing it gives one line."""
 
     wall: Wall
+    #: What holds for every input, and why; None where all there is was probed.
     proved: str | None
     classes: int
+    #: Whether each class had a backward pass of its own.
     every_class: bool
+    #: Images, and ways in which their hidden pixels were painted anew.
     probes: int
     repaints: int
+    #: The share of visible pixels at which a score had a gradient on the probes.
     visible_seen: float
+    #: The last row at which one had, for a wall that is a row.
     last_row_seen: int | None
 
     def __str__(self) -> str:
@@ -162,8 +153,7 @@ def certify(
     BlindnessError
         The model's wall has a hole; the message says where.
     CamwallError
-        Scores that are not finite, that change from call to call, or that no visible pixel moves;
-        ``probes`` or ``repaints`` below 1.
+        Scores that are not finite, that change from call to call, or that no visible pixel moves.
     """
     if not hasattr(model, "wall"):
         raise CamwallError(

@@ -110,13 +110,13 @@ def needed_rows(
     Parameters
     ----------
     layers : a stack of `torch.nn` layers (`torch.nn.Sequential`, nested or not)
-        In evaluation mode. Convolutions, poolings and element-wise layers have a rule.
+        Convolutions, poolings and element-wise layers have a rule.
     image_rows : int
         Rows of the stack's input.
     visible_map_rows : int or bool tensor [map rows]
         Rows of its output that are read: so many from the top, or those that are marked.
     example : tensor [1, C, image_rows, W], optional
-        An input; with it the reach of layers without a rule is found by tainting (`tainted`).
+        An input; with it the reach of layers without a rule is found by `tainted`.
 
     Returns
     -------

@@ -21,12 +21,7 @@ class Wall:
     Parameters
     ----------
     hidden : bool tensor [H, W]
-        True where a pixel is hidden. Some pixels are hidden, and some are not.
-
-    Raises
-    ------
-    CamwallError
-        Anything but a bool tensor of two axes; a wall that hides nothing, or everything.
+        True where a pixel is hidden, which some are, and some are not.
 
     Examples
     --------
