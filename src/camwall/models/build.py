@@ -1,5 +1,6 @@
 """A wall without training, around any network, at any of its layers."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -61,7 +62,7 @@ def build_wall(
     paint : str
         What x̃ has in place of the hidden pixels, one of `camwall.models.FILLS`: by default 0 in
         the network's normalised input. With ``"none"`` the visible cells read hidden pixels, and
-        `certify` refuses the model; `without_wall` is that with all cells visible.
+        `certify` refuses the model.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def build_wall(
             raise CamwallError(
                 f"visible_cells are [{height}, {width}] as the maps, not {list(visible.shape)}"
             )
-        if (visible.all() and paint != "none") or not visible.any():
+        if visible.all() or not visible.any():
             raise CamwallError(
                 f"a wall that hides {wall} leaves {int(visible.sum())} of {visible.numel()} map "
                 "cells visible: move it, so that there are cells on both sides"
@@ -131,32 +132,11 @@ def without_wall(
 ) -> WalledModel:
     """The network itself as every method takes it: all cells visible, nothing painted.
 
-    Parameters
-    ----------
-    network, layer, preprocessing
-        As `build_wall` takes them.
-    wall : int, bool tensor [H, W] or Wall
-        Where a leak is measured; it hides nothing, and `certify` refuses the model.
-
-    Returns
-    -------
-    WalledModel
-        Its scores are the network's.
-
-    Raises
-    ------
-    CamwallError
-        What `build_wall` refuses.
+    As `build_wall`, but that the wall hides nothing: it is where a leak is measured.
     """
-    behind = build_wall(network, wall, layer, preprocessing=preprocessing)
-    return build_wall(
-        network,
-        wall,
-        layer,
-        preprocessing=preprocessing,
-        visible_cells=torch.ones_like(behind.visible_cells),
-        paint="none",
-    )
+    model = build_wall(network, wall, layer, preprocessing=preprocessing, paint="none")
+    model.visible_cells.fill_(True)
+    return model
 
 
 def _inputs(network: nn.Module, preprocessing: Preprocessing) -> Tensor:
@@ -171,19 +151,17 @@ def _inputs(network: nn.Module, preprocessing: Preprocessing) -> Tensor:
     if not torch.equal(first, again) or not torch.equal(images, given):
         raise CamwallError(
             f"the {kind} gives other scores from call to call on the same images, or changes "
-            "these: a wall needs a network that draws no random numbers in evaluation mode, keeps "
-            "no state, and leaves its input as it is"
+            "these: a wall needs a network that draws no random numbers and keeps no state"
         )
     return images
 
 
 def _follows_the_image(network: nn.Module, layer: Layer, images: Tensor) -> bool:
     """Whether half an image has fewer cells, unlike those of an adaptive pooling."""
-    try:
+    with suppress(Exception):  # of one that takes no sides at all, as `_check_sides` will say
         half = layer.maps_of(network, images[:, :, : images.shape[2] // 2])
-    except Exception:  # it takes no sides at all, as `_check_sides` will say
-        return True
-    return half.shape[2] < layer.maps_of(network, images).shape[2]
+        return half.shape[2] < layer.maps_of(network, images).shape[2]
+    return True
 
 
 def _check_sides(

@@ -3,7 +3,6 @@
 import os
 import pickle
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +22,7 @@ from camwall.wall import certify
 NETWORK = "camwall_network"
 
 #: What builds a network again, by the name in `MaskedModel.made_by`.
-BUILDERS: dict[str, Callable[..., MaskedModel]] = {
-    "masked_vgg16": masked_vgg16,
-    "small_vgg": small_vgg,
-}
+BUILDERS = {"masked_vgg16": masked_vgg16, "small_vgg": small_vgg}
 
 
 def describe(model: MaskedModel) -> dict[str, Any]:

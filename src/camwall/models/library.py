@@ -54,9 +54,9 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
             network: nn.Module = efficientnet_lite0()
         elif name in known:
             told = models.get_model_weights(name).DEFAULT
-            # These two warn where it is left open how they begin.
-            warns = not pretrained and name in ("googlenet", "inception_v3")
-            more = {"init_weights": False} if warns else {}
+            more = {}
+            if not pretrained and name in ("googlenet", "inception_v3"):  # which warn else
+                more = {"init_weights": False}
             network = models.get_model(name, weights=told if pretrained else None, **more)
         elif library == "timm":
             network = import_module("timm").create_model(rest, pretrained=pretrained)

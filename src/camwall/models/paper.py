@@ -212,10 +212,7 @@ def fit_simple(
     rate: float = 3e-3,
     seed: int = 0,
 ) -> None:
-    """Train a simple CNN in place, on images [N, 1, H, H] and class indices [N].
-
-    With Adam and cross-entropy; the wall holds after every step.
-    """
+    """Train in place by Adam, on images [N, 1, H, H] and labels [N]; each step keeps the wall."""
     if len(images) != len(labels):
         raise CamwallError(f"{len(images)} images need {len(images)} labels, not {len(labels)}")
     generator = torch.Generator().manual_seed(seed)

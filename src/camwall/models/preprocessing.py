@@ -159,11 +159,6 @@ def preparation(network: nn.Module, given: Any, wall: int | Tensor | Wall) -> Pr
     A network of timm says it (``pretrained_cfg``), an EfficientNet-Lite has `LITE`; one of
     torchvision has the ImageNet normalisation of all that library's weights, at 224×224 or the
     wall's own size.
-
-    Raises
-    ------
-    CamwallError
-        Neither says it.
     """
     library = type(network).__module__.partition(".")[0]
     told = getattr(network, "pretrained_cfg", None) if given is None else given

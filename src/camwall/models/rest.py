@@ -55,10 +55,7 @@ def with_shared_parameters(network: nn.Module) -> nn.Module:
 
 
 def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
-    """The cheapest way from a layer to the scores that is right on two sets of maps.
-
-    The network is in evaluation mode, the images two different inputs [2, C, H, W].
-    """
+    """The cheapest way from a layer to the scores that is right for two images, and another map."""
     with torch.no_grad():
         output = each_tensor(layer.output(network, images), torch.Tensor.clone)
         own = layer.maps(output, images.shape[2:]).clone()

@@ -299,7 +299,5 @@ class ApartModel(WholeModel):
 def require_walled(model: nn.Module) -> None:
     """Refuse a model without a wall."""
     if not isinstance(model, WalledModel):
-        raise CamwallError(
-            f"a {type(model).__name__} is no walled model: camwall.build_wall(network, wall) makes "
-            "one"
-        )
+        kind = type(model).__name__
+        raise CamwallError(f"a {kind} is no walled model: camwall.build_wall(network, wall) is one")

@@ -95,21 +95,17 @@ def _seen(model: "WalledModel", image: Tensor, every_class: bool, gen: torch.Gen
     return seen.cpu()
 
 
-def _extremes(images: Tensor) -> list[Tensor]:
-    far = 1e3 * max(float(images.abs().max()), 1.0)
-    return [torch.full_like(images, value) for value in (far, -far)]
-
-
 def _fills(images: Tensor, count: int, gen: torch.Generator) -> list[Tensor]:
-    """What to paint hidden pixels with: constants, ramps, other pictures, extremes, then noise."""
+    """What to paint hidden pixels with: extremes, constants, ramps, other pictures, then noise."""
     low, high = float(images.min()), float(images.max())
-    fills = [torch.full_like(images, value) for value in (0.0, (low + high) / 2, low, high)]
+    far = 1e3 * max(float(images.abs().max()), 1.0)
+    constants = far, -far, 0.0, (low + high) / 2, low, high
+    fills = [torch.full_like(images, value) for value in constants]
     ramp = torch.linspace(low, high, images.shape[3], dtype=images.dtype, device=images.device)
-    fills += [ramp.expand_as(images), images.roll(1, dims=0)]
-    fills += [images.flip(2), images.flip(3), *_extremes(images)]
+    fills += [ramp.expand_as(images), images.roll(1, dims=0), images.flip(2), images.flip(3)]
     while len(fills) < count:
         fills.append((high - low) * torch.randn(images.shape, generator=gen).to(images))
-    return fills[:count]
+    return fills[: max(count, 2)]
 
 
 @outside_inference_mode
@@ -220,7 +216,7 @@ def _repaint(model: "WalledModel", probe: Tensor, fills: list[Tensor]) -> None:
     for number, size in enumerate(BATCHES):
         few = torch.arange(size) % len(probe)
         for gradients in (False, True) if size in WITH_GRADIENTS else (False,):
-            some = [fills[(2 * number + gradients) % len(fills)], *_extremes(probe)]
+            some = [*fills[:2], fills[(2 * number + gradients + 2) % len(fills)]]
             trials.append((probe[few], [fill[few] for fill in some], gradients))
     for images, some, gradients in trials:
         before = scores(images, gradients)
@@ -236,5 +232,5 @@ def _repaint(model: "WalledModel", probe: Tensor, fills: list[Tensor]) -> None:
                 mixed = torch.where(one, repainted, images)
                 if not torch.equal(scores(mixed, gradients), before):
                     found |= one
-            how = "repainting them changes a score"
-            _refuse(wall, found.cpu() if found.any() else wall.hidden, how)
+            found = found if found.any() else hidden
+            _refuse(wall, found.cpu(), "repainting them changes a score")
