@@ -125,6 +125,7 @@ def test_ones_own_from_check_to_table(model, images, masks) -> None:
     assert np.isnan(table.loc["brightness", "completeness"])
     said = str(report)
     assert "on the animal, %" in said
+    assert said.endswith(f"hidden: {model.wall}; maps of {model.layer}")
     alone = quiet(model, images, METHODS).table
     pd.testing.assert_frame_equal(table[list(alone)], alone)
 

@@ -194,10 +194,11 @@ class Report:
         return frame
 
     def __str__(self) -> str:
+        layer = self.identity.get("layer", "a layer that the record does not name")
         return (
             f"{self.formatted.to_string()}\n"
             f"flat map {100 * self.flat_level:.1f} %, random map {100 * self.random_level:.1f} %, "
-            f"hidden: {self.wall}"
+            f"hidden: {self.wall}; maps of {layer}"
         )
 
     def plot(self) -> "Figure":
