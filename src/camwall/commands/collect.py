@@ -112,7 +112,7 @@ def paired_leaks(leaks: pd.DataFrame, *, level: float = 0.95) -> tuple[pd.DataFr
     -------
     each : DataFrame with columns ``method``, ``seed``, ``difference``, ``error``
         Baseline less masked, in [-1, 1], and its standard error over the stacks, the two networks'
-        taken as independent.
+        taken as independent; ``low`` and ``high`` are this error to either side.
     means : DataFrame, indexed by method
         ``mean`` over the seeds, its ``error``, the interval ``low`` to ``high`` by Student's t
         distribution, and ``apart``: whether the interval leaves out 0.
@@ -130,12 +130,10 @@ def paired_leaks(leaks: pd.DataFrame, *, level: float = 0.95) -> tuple[pd.DataFr
         .dropna()
     )
     mean, variance = by_network["mean"], by_network["squared"]
-    each = pd.DataFrame(
-        {
-            "difference": mean["baseline"] - mean["masked"],
-            "error": np.sqrt(variance["baseline"] + variance["masked"]),
-        }
-    ).reset_index()
+    apart = mean["baseline"] - mean["masked"]
+    error = np.sqrt(variance["baseline"] + variance["masked"])
+    columns = {"difference": apart, "error": error, "low": apart - error, "high": apart + error}
+    each = pd.DataFrame(columns).reset_index()
     seeds = each.groupby("method")["seed"].nunique()
     if len(seeds) == 0 or seeds.min() < 2:
         raise CamwallError("a mean over seeds needs both networks of two seeds at least")

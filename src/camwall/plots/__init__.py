@@ -1,12 +1,6 @@
 """Every figure of the book, one function each; they take data and return a figure."""
 
-from camwall.plots.leaks import (
-    leak_distribution,
-    leaks_by_wall,
-    mean_leaks,
-    medians,
-    paired_differences,
-)
+from camwall.plots.leaks import leak_distribution, means, medians
 from camwall.plots.saliency import heatmap_grid, row_profile, stack_gallery, twins_grid
 from camwall.plots.style import draw_wall, use_style
 from camwall.plots.training import leak_over_epochs, learning_curves
@@ -16,11 +10,9 @@ __all__ = [
     "heatmap_grid",
     "leak_distribution",
     "leak_over_epochs",
-    "leaks_by_wall",
     "learning_curves",
-    "mean_leaks",
+    "means",
     "medians",
-    "paired_differences",
     "row_profile",
     "stack_gallery",
     "twins_grid",

@@ -2,18 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from camwall.plots.screens import beside, for_screens, panels, width
-from camwall.plots.style import FLAT_COLOUR, colour, intervals, legend_above
+from camwall.plots.screens import for_screens, panels
+from camwall.plots.style import FLAT_COLOUR, MARKERS, colour, legend_above
 
-#: The columns of a report's table that a panel shows, by its label.
-_PANELS = {
-    "mean leak, %": ("mean", "low", "high"),
-    "mean response, %": ("response", "response_low", "response_high"),
+#: What a panel of means shows: its label, the columns of mean and interval, the limits.
+_PANELS: dict[str, tuple[str, list[str], tuple[float | None, float | None]]] = {
+    "leak": ("mean leak, %", ["mean", "low", "high"], (-2, 102)),
+    "response": (
+        "mean response, %",
+        ["response", "response_low", "response_high"],
+        (-4, None),
+    ),
+    "difference": (
+        "leak of the baseline less that of the masked network, points",
+        ["difference", "low", "high"],
+        (None, None),
+    ),
 }
 
 
@@ -57,81 +67,39 @@ def leak_distribution(
 
 
 @for_screens
-def mean_leaks(
+def means(
     tables: Mapping[str, pd.DataFrame],
-    methods: Sequence[str],
+    rows: Sequence[str],
     levels: Mapping[str, float],
-    *,
-    responses: bool = False,
+    show: Sequence[str] = ("leak",),
 ) -> Figure:
-    """Mean leaks with their intervals, several tables beside one another.
+    """Means with their intervals, in %: the tables beside one another in each row.
 
     Parameters
     ----------
-    tables : label → table as `Report.table`
-    methods : sequence of str
+    tables : label → DataFrame by row
+        As `Report.table`. A row without an interval is a point alone, one that a table has not is
+        left out.
+    rows : sequence of str
         From the top.
-    levels : label → leak of a constant map
+    levels : label → leak of a constant map, or another value
         Drawn as a dashed line, in the colour of the table of that label if there is one.
-    responses : bool
-        The mean responses too, in a panel of their own.
+    show : sequence of "leak", "response" and "difference"
+        A panel for each; of a difference there are the columns ``difference``, ``low``, ``high``.
     """
-    labels = list(_PANELS)[: 1 + responses]
     figure, axes = panels(
-        len(labels), 0.5 * len(methods) + 1.2, sharey=True, width_ratios=(3, 2)[: len(labels)]
+        len(show), 0.5 * len(rows) + 1.2, sharey=True, width_ratios=(3, 2)[: len(show)]
     )
-    for ax, label in zip(axes, labels, strict=True):
-        intervals(ax, tables, methods, _PANELS[label])
-        ax.set(xlabel=label, xlim=(-4, None))
+    for ax, name in zip(axes, show, strict=True):
+        label, columns, limits = _PANELS[name]
+        _intervals(ax, tables, list(rows), columns)
+        ax.set(xlabel=label, xlim=limits)
     for label, level in levels.items():
         known = label in tables
         shade = colour(label, list(tables).index(label)) if known else FLAT_COLOUR
         name = f"flat map ({label})" if known else label
         axes[0].axvline(100 * level, color=shade, linestyle="--", linewidth=1, label=name)
-    axes[0].set_xlim(-2, 102)
     legend_above(figure, axes[0])
-    return figure
-
-
-@for_screens
-def leaks_by_wall(
-    tables: Mapping[str, Mapping[str, pd.DataFrame]],
-    methods: Sequence[str],
-    flat_levels: Mapping[str, float],
-) -> Figure:
-    """Mean leaks and responses with 95 % intervals by where the wall stands.
-
-    Parameters
-    ----------
-    tables : construction → wall → `Report.table`
-        For each construction a panel of leaks, then one of responses.
-    methods : sequence of str
-    flat_levels : wall → leak of a constant map
-        In the order of the walls from the left.
-    """
-    across = len(tables) if len(tables) <= beside(2.3) else 1
-    lines = 2 * len(tables) // across
-    figure, grid = plt.subplots(
-        lines, across, figsize=(width(), 2.8 * lines), sharex=True, squeeze=False
-    )
-    axes = grid if across > 1 else grid.reshape(len(tables), 2).T
-    for column, (construction, by_wall) in enumerate(tables.items()):
-        by_method = {
-            name: pd.DataFrame({wall: table.loc[name] for wall, table in by_wall.items()}).T
-            for name in methods
-        }
-        for ax, label in zip(axes[:, column], _PANELS, strict=True):
-            intervals(ax, by_method, list(flat_levels), _PANELS[label], upright=True)
-        axes[0, column].set_title(construction)
-        for x, level in enumerate(flat_levels.values()):
-            name = None if x else "flat map"
-            ends = 100 * level, x - 0.42, x + 0.42
-            axes[0, column].hlines(*ends, color=FLAT_COLOUR, linestyle="--", label=name)
-    top = max(ax.get_ylim()[1] for ax in axes[1])
-    for line, label, most in zip(axes, _PANELS, (102, top), strict=True):
-        for ax in line:
-            ax.set(ylim=(-4, most), ylabel=label if ax in grid[:, 0] else "")
-    legend_above(figure, axes[0, 0])
     return figure
 
 
@@ -144,47 +112,44 @@ def medians(records: pd.DataFrame, along: str, by: str, flat_level: float) -> Fi
     records : DataFrame
         With columns ``leak``, ``response``, and the two of
     along, by : str
-        what lies from the left to the right, and what is set beside one another there.
+        the rows from the top, and what is set beside one another in each.
     flat_level : float
         The leak of a constant map.
     """
-    figure, axes = plt.subplots(2, 1, figsize=(width(), 6), sharex=True)
+    rows = list(records[along].unique())
+    figure, axes = panels(2, 0.5 * len(rows) + 1.2, sharey=True)
     for ax, what in zip(axes, ("leak", "response"), strict=True):
         spread = records.groupby([by, along])[what].describe()
         tables = {str(label): spread.loc[label] for label in records[by].unique()}
-        intervals(ax, tables, list(records[along].unique()), ("50%", "25%", "75%"), upright=True)
-        ax.set(ylabel=f"median {what}, %")
-    axes[0].axhline(100 * flat_level, color=FLAT_COLOUR, linestyle="--", linewidth=1)
-    axes[0].set_ylim(-4, 102)
-    axes[1].set_yscale("symlog", linthresh=1)  # a map near 0 moves by many times its norm
-    axes[1].set_ylim(-0.4, None)
+        _intervals(ax, tables, rows, ["50%", "25%", "75%"])
+        ax.set(xlabel=f"median {what}, %")
+    axes[0].axvline(100 * flat_level, color=FLAT_COLOUR, linestyle="--", linewidth=1)
+    axes[0].set_xlim(-2, 102)
+    axes[1].set_xscale("symlog", linthresh=1)  # a map near 0 moves by many times its norm
+    axes[1].set_xlim(-0.4, None)
     legend_above(figure, axes[0])
     return figure
 
 
-@for_screens
-def paired_differences(each: pd.DataFrame, means: pd.DataFrame) -> Figure:
-    """How much more the baseline shows behind the wall than the masked network, seed by seed.
-
-    Parameters
-    ----------
-    each, means : DataFrame
-        As `paired_leaks` makes them: a point for each seed, with its standard error; a bar for the
-        interval of the mean over seeds.
-    """
-    figure, (ax,) = panels(1, 0.45 * len(means) + 0.9)
-    ends = {"low": each["difference"] - each["error"], "high": each["difference"] + each["error"]}
-    by_seed = each.assign(**ends).set_index("method").groupby("seed")
-    intervals(
-        ax,
-        {f"seed {seed}": rows for seed, rows in by_seed},
-        list(means.index),
-        ("difference", "low", "high"),
-    )
-    at, low, high = range(len(means)), 100 * means["low"], 100 * means["high"]
-    ax.barh(at, high - low, left=low, height=0.75, color="0.85", zorder=0)
-    ax.scatter(100 * means["mean"], at, marker="|", s=260, color="0.35", zorder=1)
-    ax.axvline(0, color=FLAT_COLOUR, lw=1)
-    ax.set(xlabel="leak of the baseline less that of the masked network, points")
-    legend_above(figure, ax)
-    return figure
+def _intervals(
+    ax: Axes, tables: Mapping[str, pd.DataFrame], rows: list[str], columns: list[str]
+) -> None:
+    step = min(0.22, 0.8 / len(tables))
+    for k, (label, table) in enumerate(tables.items()):
+        shown = 100 * table.reindex(index=rows, columns=columns).astype(float)
+        mean, low, high = shown.to_numpy().T
+        ax.errorbar(
+            mean,
+            np.arange(len(rows)) + step * (k - (len(tables) - 1) / 2),
+            xerr=np.nan_to_num(np.stack([mean - low, high - mean])).clip(min=0),
+            fmt=MARKERS[k % len(MARKERS)],
+            color=colour(label, k),
+            label=label,
+            markersize=4.5,
+            capsize=2,
+            linewidth=1.2,
+        )
+    for row in range(1, len(rows)):
+        ax.axhline(row - 0.5, color="0.93", linewidth=0.8, zorder=0)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)

@@ -1,11 +1,9 @@
-"""The look of every figure: fonts, colours, the wall, a picture, means with their intervals."""
+"""The look of every figure: fonts, colours, the wall, a picture."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -96,53 +94,6 @@ def picture(ax: Axes, pixels: Tensor, wall: Wall) -> None:
     draw_wall(ax, wall)
     ax.set(xticks=[], yticks=[])
     sns.despine(ax=ax, left=True, bottom=True)
-
-
-def intervals(
-    ax: Axes,
-    tables: Mapping[str, pd.DataFrame],
-    rows: Sequence[str],
-    columns: Sequence[str] = ("mean", "low", "high"),
-    *,
-    upright: bool = False,
-) -> None:
-    """Means with their intervals, in %: a line for each row, the tables beside one another in it.
-
-    Parameters
-    ----------
-    tables : label → DataFrame by row
-        A row without an interval is a point alone, one that a table has not is left out.
-    rows : sequence of str
-        From the top, or, ``upright``, from the left.
-    columns : sequence of str
-        Of the mean and the two ends, as fractions.
-    """
-    step = min(0.22, 0.8 / len(tables))
-    for k, (label, table) in enumerate(tables.items()):
-        mean, low, high = (100 * table.reindex(list(rows))[[*columns]].astype(float)).to_numpy().T
-        at = np.arange(len(rows)) + step * (k - (len(tables) - 1) / 2)
-        errors = np.nan_to_num(np.stack([mean - low, high - mean])).clip(min=0)
-        ax.errorbar(
-            at if upright else mean,
-            mean if upright else at,
-            xerr=None if upright else errors,
-            yerr=errors if upright else None,
-            fmt=MARKERS[k % len(MARKERS)],
-            color=colour(label, k),
-            label=label,
-            markersize=4.5,
-            capsize=2,
-            linewidth=1.2,
-        )
-    between = ax.axvline if upright else ax.axhline
-    for row in range(1, len(rows)):
-        between(row - 0.5, color="0.93", linewidth=0.8, zorder=0)
-    if upright:
-        ax.set_xticks(range(len(rows)), rows, rotation=45, ha="right", fontsize=8)
-        ax.set_xlim(-0.5, len(rows) - 0.5)
-    else:
-        ax.set_yticks(range(len(rows)), rows)
-        ax.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def legend_above(figure: Figure, ax: Axes) -> None:
