@@ -135,15 +135,22 @@ def recorded(name: str) -> Path:
 
 
 def git_commit() -> str | None:
-    """The commit of the source tree this package runs from (``+dirty`` if edited), None if none."""
+    """The commit of the source tree this package runs from (``+dirty`` if edited), None if none.
+
+    What lies in ``results/`` is no part of it: a run that writes there does not edit it.
+    """
     if not (_ROOT / ".git").exists():
         return None
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=40", "--exclude=*"]
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", "-C", _ROOT, *command], check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
     try:
-        done = subprocess.run([*command, "--dirty=+dirty"], check=True, capture_output=True)
+        edited = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/results")
+        return git("rev-parse", "HEAD") + "+dirty" * bool(edited)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.decode().strip()
 
 
 def manifest(
