@@ -19,8 +19,8 @@ WALL_COLOUR = "#00c2d1"
 FLAT_COLOUR = "#555555"
 #: Every choice of a figure keeps its marker, so that it can be read without its colours.
 MARKERS = "osD^vP*X<>"
-#: The two networks of training, in every figure.
-_NETWORKS = {"baseline": 7, "masked": 0}
+#: What has the same colour in every figure: the two networks of training, the constant map.
+_FIXED = {"baseline": 7, "masked": 0, "flat map": 7}
 Segment = list[tuple[float, float]]
 
 
@@ -40,9 +40,9 @@ def use_style() -> None:
 
 
 def colour(label: str, number: int) -> tuple[float, float, float]:
-    """The colour of choice ``number`` of a figure; that of a network where the label is one."""
+    """The colour of choice ``number`` of a figure; that of the label where it has one."""
     palette = sns.color_palette("colorblind")
-    return palette[_NETWORKS.get(label, number) % len(palette)]
+    return palette[_FIXED.get(label, number) % len(palette)]
 
 
 def wall_outline(wall: Wall) -> list[Segment]:
