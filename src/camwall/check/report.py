@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from camwall.check.verdicts import FINDINGS, VERDICT, judged
 from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, Engine
 from camwall.runs import write_csv, write_json, writing
@@ -19,37 +20,14 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 
-#: A leak below this is rounding of float32 maps. A response has no such threshold.
-ROUNDING = 1e-6
-
-#: The metrics that a verdict is made of.
-VERDICT = ("response", "leak", "leak_clear")
-
 #: Columns of the records and of the table that are no metric's: none can have their name.
-OF_RECORDS = ("image", "method", "target", "empty", "prediction", "seconds", "group", "rank")
+OF_RECORDS = (
+    *("image", "method", "target", "empty", "prediction", "seconds", "group", "rank"),
+    *("repaint", "mechanism", *FINDINGS),
+)
 OF_TABLE = ("mean", "std", "low", "high", "clear", "images", "moved", "repainted", "verdict")
-
-#: What a method does behind a wall, by the two by two of response and leak.
-VERDICTS = {
-    "blind": "no repaint moves a map, and no map is positive behind the wall",
-    "blind but for bleed": "no repaint moves a map, and what is positive behind the wall is what "
-    "interpolation carries across",
-    "points there without looking": "no repaint moves a map, and maps are positive behind the wall",
-    "sees through": "a repaint moves maps, and maps are positive behind the wall",
-    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall but for "
-    "what interpolation carries across",
-}
-
-
-def _verdict(records: pd.DataFrame) -> str | None:
-    """The verdict on one method's records, where all it hangs on was measured."""
-    if records[list(VERDICT)].isna().all().any():
-        return None
-    if (records["response"] > 0).any():
-        return "sees through" if (records["leak_clear"] > ROUNDING).any() else "changes elsewhere"
-    if (records["leak_clear"] > ROUNDING).any():
-        return "points there without looking"
-    return "blind but for bleed" if (records["leak"] > ROUNDING).any() else "blind"
+#: How many of the images that moved most `Report.verdicts` names.
+NAMED = 3
 
 
 def bootstrap(
@@ -64,8 +42,13 @@ def bootstrap(
 
     Whole ``groups`` [N] are drawn: images that share a visible half do not vary independently. The
     values count alike, or by their ``weights`` [N]. NaN for fewer than two groups, which tell
-    nothing of others.
+    nothing of others; CamwallError for a value without a group, which would drop out.
     """
+    if groups is not None and (lost := int(pd.isna(pd.Series(groups)).sum())):
+        raise CamwallError(
+            f"{lost} of {len(groups)} images have no group and would drop out of the interval: "
+            "give each image a group, or none"
+        )
     members = np.arange(len(values)) if groups is None else groups
     sizes = np.ones(len(values)) if weights is None else weights
     sums = pd.DataFrame({"sum": sizes * values, "size": sizes}).groupby(members).sum().to_numpy()
@@ -145,9 +128,53 @@ class Report:
             row["empty"], row["images"] = len(records) - len(kept), len(records)
             row["moved"] = int((records["response"] > 0).sum())
             row["repainted"] = int(records["response"].notna().sum())
-            row["verdict"] = _verdict(records)
+            row["verdict"] = judged(records)[0]
             rows.append(row)
         return pd.DataFrame(rows).set_index("method")
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """One row for each method: the verdict, its cause, and the figures that they rest on.
+
+        Numbers are fractions, and NaN where they were not measured.
+
+        ``verdict``
+            One of `VERDICTS`.
+        ``cause``
+            Of a method that looks behind the wall its mechanism, as the register says; of one that
+            points there without looking what an experiment told, one of `CAUSES`; missing of one
+            that is blind.
+        ``response``, ``response_low``, ``response_high``
+            The mean over images with its 95 % interval; ``moved``, the number of images whose map
+            any repaint moved, of ``repainted`` that were; ``repaints``, which repaint moved the
+            most, with the number of images in which it did; ``most``, the images that moved most.
+        ``leak``, ``leak_low``, ``leak_high``
+            Likewise of the leak; ``clear``, the mean with the bleed left out.
+        ``on_grid``, ``retreated``, ``agreed``, ``uneven``, ``by_chance``
+            Means of what the experiments found on the ``tried`` images that they were made on: see
+            `camwall.metrics.experiments.Findings`.
+        """
+        table, rows = self.table, {}
+        for method in self.methods:
+            records, row = self.records[self.records["method"] == method], table.loc[method]
+            moved = records[records["response"] > 0].sort_values("response", ascending=False)
+            by_repaint = moved.reindex(columns=["repaint"])["repaint"].value_counts()
+            found = records.reindex(columns=[*FINDINGS]).astype(float)
+            verdict, cause = judged(records)
+            rows[method] = {
+                "verdict": verdict,
+                "cause": cause,
+                **row[[*columns("response"), "moved", "repainted"]],
+                "repaints": ", ".join(f"{name} {n}" for name, n in by_repaint.items()),
+                "most": ", ".join(moved["image"][:NAMED]),
+                **dict(
+                    zip(("leak", "leak_low", "leak_high"), row[[*columns("leak")]], strict=True)
+                ),
+                "clear": row["clear"],
+                "tried": int(found.notna().any(axis=1).sum()),
+                **found.mean(),
+            }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
     @property
     def _others(self) -> list[str]:

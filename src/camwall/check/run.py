@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.check.images import AnyImages, ImageSet, digest, model_digest
-from camwall.check.report import OF_RECORDS, OF_TABLE, VERDICT, Report, default_methods
+from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
+from camwall.check.verdicts import VERDICT, found_why
 from camwall.errors import CamwallError
 from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint
 from camwall.metrics import chosen as chosen_metrics
-from camwall.metrics.response import blind_scores
+from camwall.metrics.response import blind_scores, changes
 from camwall.models import WalledModel, require_walled
 from camwall.processes import gathered, processes
 
@@ -183,7 +184,7 @@ def check(
                 evidence.annotations = pictures.notes(group)
                 for _, method in missing:
                     bar.set_postfix_str(method.name, refresh=False)
-                    store.add(_measured(pictures, group, evidence, method, measured))
+                    store.add(_measured(pictures, group, evidence, method, measured, painted))
                     bar.update(len(group))
         added = gathered(store.added)
     names = [method.name for method in asked]
@@ -199,9 +200,14 @@ def check(
 
 
 def _measured(
-    pictures: ImageSet, group: range, evidence: Evidence, method: Method, metrics: Sequence[Metric]
+    pictures: ImageSet,
+    group: range,
+    evidence: Evidence,
+    method: Method,
+    metrics: Sequence[Metric],
+    repaints: Sequence[str],
 ) -> list[Record]:
-    """What is measured of one method on the images of a pass."""
+    """What is measured of one method on the images of a pass, and why it is so."""
     names, scores = [pictures.names[i] for i in group], evidence.scores.detach()
     start = time.perf_counter()
     shown = (maps := Saliency(evidence, method)).shown
@@ -222,9 +228,19 @@ def _measured(
         "prediction": scores.argmax(dim=1).tolist(),
         "seconds": repeat(seconds),
         "group": [pictures.groups[i] for i in group],
+        "mechanism": repeat(str(method.mechanism) if method.sees_through else None),
+        "repaint": repeat(None),
     }
+    if any(metric is METRICS["response"] for metric in metrics):
+        most = changes(evidence, maps).max(dim=0)
+        columns["repaint"] = [
+            repaints[which] if moved else None for moved, which in zip(*most, strict=True)
+        ]
     if pictures.labels is not None:
         labels = torch.tensor([pictures.labels[i] for i in group], device=scores.device)
         columns["rank"] = (scores > scores.gather(1, labels[:, None])).sum(dim=1).tolist()
     rows = zip(*columns.values(), strict=False)  # what is repeated ends with the others
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    for place, (number, record) in enumerate(zip(group, records, strict=True)):
+        record |= found_why(evidence, place, method, number, record)
+    return records

@@ -17,7 +17,7 @@ from torch import Tensor
 from camwall.as_found import evaluating, gradients_kept
 from camwall.errors import CamwallError
 from camwall.methods.evidence import Evidence
-from camwall.methods.registry import Method, SaliencyFunction
+from camwall.methods.registry import Method
 
 _EPS = 1e-7
 
@@ -40,13 +40,13 @@ def render(raw: Tensor, size: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def same_draws() -> Iterator[None]:
+def same_draws(seed: int = 0) -> Iterator[None]:
     """The same random numbers for every call, and the caller's own sequence goes on after it."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people draw from it
     with torch.random.fork_rng():
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        torch.manual_seed(0)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
         try:
             yield
         finally:
@@ -56,6 +56,8 @@ def same_draws() -> Iterator[None]:
 
 class Saliency:
     """The maps of a method on the images of a pass; a method that draws draws the same each time.
+
+    Under another ``seed`` it draws others.
 
     Attributes
     ----------
@@ -73,7 +75,7 @@ class Saliency:
         A function's maps are not [N, H, W].
     """
 
-    def __init__(self, evidence: Evidence, method: Method) -> None:
+    def __init__(self, evidence: Evidence, method: Method, seed: int = 0) -> None:
         self.method, self._size = method, evidence.model.wall.shape
         self.raw: Tensor | None = None
         if method.raw is not None:
@@ -81,8 +83,7 @@ class Saliency:
             self.raw = raw if evidence.differentiable else raw.detach()
             self.cut = self.raw.clamp(min=0)
         else:
-            assert method.function is not None
-            self.cut = _called(method.function, evidence, method.name)
+            self.cut = _called(method, evidence, seed)
 
     @cached_property
     def shown(self) -> Tensor:
@@ -90,16 +91,17 @@ class Saliency:
         return full if self.raw is None else render(full, self._size)
 
 
-def _called(function: SaliencyFunction, evidence: Evidence, name: str) -> Tensor:
+def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
     """What a function gives for copies of the images, with the model left as it was."""
     model, images = evidence.model, evidence.images.detach()
-    with same_draws(), evaluating(model), gradients_kept(model), torch.enable_grad():
-        found = function(model, images.clone(), evidence.target.clone())
+    assert method.function is not None
+    with same_draws(seed), evaluating(model), gradients_kept(model), torch.enable_grad():
+        found = method.function(model, images.clone(), evidence.target.clone())
     maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
     wanted = [len(images), *images.shape[2:]]
     if list(maps.shape) != wanted:
         raise CamwallError(
-            f"{name} gave maps of shape {list(maps.shape)}; a saliency function returns "
+            f"{method.name} gave maps of shape {list(maps.shape)}; a saliency function returns "
             f"{wanted}, one map at the image's size for each image"
         )
     return maps

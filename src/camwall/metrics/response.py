@@ -51,8 +51,8 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     return torch.where(moved == 0, 0.0, moved / size)
 
 
-def largest_change(evidence: Evidence, maps: Saliency) -> Tensor:
-    """How far a method's maps of a pass move at most under its repaints, [N].
+def changes(evidence: Evidence, maps: Saliency) -> Tensor:
+    """How far a method's maps of a pass move under each of its repaints, [repaints, N].
 
     CamwallError for a function whose maps move from call to call, and for maps that are no numbers.
     """
@@ -67,18 +67,21 @@ def largest_change(evidence: Evidence, maps: Saliency) -> Tensor:
             )
         return change(before, after)
 
-    if method.mechanism is Mechanism.OWN and moved(evidence).any():
-        raise CamwallError(
-            f"{method.name} gives another map from call to call, the seeds of torch, NumPy and "
-            "random held: it has no response to measure"
-        )
-    return torch.stack([moved(other) for other in evidence.repaints]).amax(dim=0)
+    def each() -> Tensor:
+        if method.mechanism is Mechanism.OWN and moved(evidence).any():
+            raise CamwallError(
+                f"{method.name} gives another map from call to call, the seeds of torch, NumPy and "
+                "random held: it has no response to measure"
+            )
+        return torch.stack([moved(other) for other in evidence.repaints])
+
+    return evidence.once(f"changes of {method.name}", each)
 
 
 RESPONSE = Metric(
     "response",
     "how far repainting the hidden pixels moves the map, in units of its norm",
-    largest_change,
+    lambda evidence, maps: changes(evidence, maps).amax(dim=0),
     repaints=True,
 )
 

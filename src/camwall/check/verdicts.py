@@ -1,0 +1,92 @@
+"""The verdict on a method and its cause, from the records of its maps."""
+
+from typing import Any
+
+import pandas as pd
+
+from camwall.methods import Evidence, Method
+from camwall.metrics.experiments import DRAWS, ROUNDING, Findings, experiments
+
+#: The metrics that a verdict is made of.
+VERDICT = ("response", "leak", "leak_clear")
+#: The columns of the records that a cause is made of: see `camwall.metrics.experiments.Findings`.
+FINDINGS = Findings._fields
+#: The images that the experiments are made on, the first of a set.
+TRIED = 3
+
+#: What a method does behind a wall, by the two by two of response and leak.
+VERDICTS = {
+    "blind": "no repaint moves a map, and no map is positive behind the wall",
+    "blind but for bleed": "no repaint moves a map, and what is positive behind the wall is what "
+    "interpolation carries across",
+    "points there without looking": "no repaint moves a map, and maps are positive behind the wall",
+    "sees through": "a repaint moves maps, and maps are positive behind the wall",
+    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall but for "
+    "what interpolation carries across",
+}
+
+NOT_FOUND = "not found"
+#: Why a map is positive behind the wall though no repaint moves it, each told by an experiment.
+CAUSES = {
+    "resize bleed": "on the grid it was resized from, the map is 0 behind the wall",
+    "window straddles the wall": "with the wall further away, nothing is left where it stood: what "
+    "was there came from windows, segments or a blur that reach across",
+    "estimator noise": "it changes with the seed, and what several seeds agree on falls as that of "
+    "noise does",
+    "a constant or a veil": "the same value stands everywhere behind the wall, but for noise that "
+    "averages out",
+    NOT_FOUND: "no experiment tells: it is none of the above, or was not tried",
+}
+
+
+def found_why(
+    evidence: Evidence, index: int, method: Method, number: int, measured: dict[str, Any]
+) -> dict[str, float]:
+    """The columns of `FINDINGS` of image ``index`` of a pass, which is ``number`` of its set.
+
+    NaN where the experiments are not needed: its map is blind, sees through or was not measured, or
+    so many others are tried.
+    """
+    found = Findings()
+    points_there = measured["response"] == 0 and measured["leak"] > ROUNDING
+    if number < TRIED and points_there:
+        found = experiments(evidence, index, method)
+    return found._asdict()
+
+
+def _cause(tried: pd.DataFrame) -> str:
+    """The cause that the findings on all images that were tried tell together."""
+    most, mean = tried.max(), tried.mean()
+    if most["on_grid"] <= ROUNDING:
+        return "resize bleed"
+    if most["retreated"] <= ROUNDING:
+        return "window straddles the wall"
+    if mean["agreed"] <= DRAWS**-0.5:
+        return "estimator noise"
+    if mean["uneven"] <= max(2 * mean["by_chance"], 1e-3):
+        return "a constant or a veil"
+    return NOT_FOUND
+
+
+def judged(records: pd.DataFrame) -> tuple[str | None, str | None]:
+    """The verdict on one method's records and its cause; None where it was not measured.
+
+    Of a method that looks behind the wall the cause is what the register says of its mechanism; of
+    one that is blind there is none.
+    """
+    if records[[*VERDICT]].isna().all().any():
+        return None, None
+    clear, leaks = records["leak_clear"] > ROUNDING, records["leak"] > ROUNDING
+    if (moved := records["response"] > 0).any():
+        why = records.get("mechanism", pd.Series(dtype=object))[moved].dropna()
+        return (
+            "sees through" if clear.any() else "changes elsewhere",
+            why.iloc[0] if len(why) else NOT_FOUND,
+        )
+    if not leaks.any():
+        return "blind", None
+    tried = records.reindex(columns=[*FINDINGS]).dropna(how="all")
+    cause = _cause(tried)
+    if clear.any() or cause == "window straddles the wall":
+        return "points there without looking", cause
+    return "blind but for bleed", cause
