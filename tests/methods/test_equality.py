@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from camwall import METHODS, explain
+from camwall.audit import oracles
 from camwall.config import quick
 from camwall.methods import explain_each
-from tests.helpers import oracles
 from tests.helpers.networks import NETWORKS, images
 
 SEEDS = range(2 if quick() else 6)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from camwall import METHODS, WalledModel, explain
+from camwall.audit import oracles
 from camwall.methods import render
-from tests.helpers import oracles
 from tests.helpers.networks import CLASSES, SIZE, Parts, images, randomise, walled
 
 #: More channels than the 32 that grad-cam ablates at a time.

@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from camwall.audit.record import audit
 from camwall.commands.evaluate import evaluate
 from camwall.commands.survey import survey
 from camwall.commands.train import train_study
@@ -188,6 +189,7 @@ offer(evaluate, "evaluate", "images", "out")
 offer(survey, "survey", "out", told=lambda frame: frame.to_string())
 offer(train_study, "train", "out")
 offer(collect, "collect", "runs", "out", told=lambda frame: frame.to_string())
+offer(audit, "audit", "out", told=lambda frame: frame.to_string())
 offer(
     shrink_folder,
     "shrink",
