@@ -93,17 +93,15 @@ def test_what_is_wrong_is_seen() -> None:
 
 
 def test_the_record_is_what_the_packages_give() -> None:
-    """Of those installed, on three cases: the recorded differences, to a tenth of a per cent."""
+    """Of those installed, on two cases: what is recorded, to 10⁻³."""
     keys = ["method", "package", "version", "name", "case"]
     asked = [each for each in implementations() if each.version]
-    names = ("generic", "small, 10⁻⁴", "network 0")
-    table = pd.DataFrame(rows(asked, [CASES[name] for name in names])).set_index(keys)
-    record = pd.read_csv(recorded("audit/table.csv")).set_index(keys)
-    both = table.join(record, how="inner", rsuffix=" recorded")
+    table = pd.DataFrame(rows(asked, [CASES[name] for name in ("generic", "network 0")]))
+    both = table.merge(pd.read_csv(recorded("audit/table.csv")), on=keys, suffixes=("", " then"))
     assert len(both) == len(table)
     for column in ("difference", "response"):
-        apart = (both[column] - both[f"{column} recorded"]).abs()
-        assert (apart.fillna(0) <= 1e-3).all(), both[apart > 1e-3]
+        apart = (both[column] - both[f"{column} then"]).abs().fillna(0)
+        assert (apart <= 1e-3).all(), both[apart > 1e-3]
 
 
 @pytest.mark.parametrize("name", reproducers())
