@@ -34,7 +34,7 @@ def loop(model: WalledModel, images: Tensor, methods: list[str]) -> None:
     """Leak and response of the package's methods, image by image."""
     painted = [repaint(name, model, images, images.roll(-1, 0)) for name in REPAINTS]
     for name in methods:
-        cls = getattr(pytorch_grad_cam, METHODS[name].package or "")
+        cls = getattr(pytorch_grad_cam, METHODS[name].packages.get("grad-cam", ""))
         for index in range(len(images)):
             one = images[index : index + 1]
             with torch.no_grad():
@@ -58,7 +58,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     some = stacks.open(config.cache_dir() / "stack-open", n=100, seed=0).head(args.n)
     ours = [name for name in default_methods() if name not in SLOW]
-    theirs = [name for name in ours if METHODS[name].package and name != "AblationCAM"]
+    theirs = [
+        name for name in ours if "grad-cam" in METHODS[name].packages and name != "AblationCAM"
+    ]
     rows = []
     for construction in ("whole", "apart"):
         model = build_wall(efficientnet_lite0(), 160, construction=construction)  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ def theirs(model: WalledModel, batch: Tensor, methods: tuple[str, ...], unit: in
         mock.patch("pytorch_grad_cam.ablation_cam.tqdm", silent),
     ):
         for name in methods:
-            cls = getattr(pytorch_grad_cam, METHODS[name].package or "")
+            cls = getattr(pytorch_grad_cam, METHODS[name].packages.get("grad-cam", ""))
             with cls(model, [model.target_layer]) as cam:
                 maps = cam(batch, [ClassifierOutputTarget(unit)] * len(batch))
             found.append(torch.from_numpy(maps))

@@ -38,6 +38,9 @@ PACKAGES = (
     "pandas",
     "pillow",
     "grad-cam",
+    "captum",
+    "torchcam",
+    "zennit",
     "timm",
     "transformers",
 )

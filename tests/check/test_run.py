@@ -10,6 +10,7 @@ from torch import nn
 import camwall
 from camwall.check import VERDICTS, check, default_methods
 from camwall.errors import BlindnessError, CamwallError
+from camwall.methods import STUDIED
 from camwall.metrics import REPAINTS
 from tests.helpers import networks
 from tests.helpers.checks import (
@@ -221,14 +222,16 @@ def test_bad_images_cost_one_line(model, folder):
 def test_each_engine_checks_its_own_methods(model, images):
     """Without names, each engine runs what it has; one name need not stand in a list."""
     report = check(model, images[:1], engine="grad-cam", progress=False)
-    assert set(report.methods) == {n for n, m in camwall.METHODS.items() if m.package}
+    assert set(report.methods) == {
+        n for n, m in camwall.METHODS.items() if "grad-cam" in m.packages
+    }
     assert report.methods == tuple(default_methods("grad-cam"))
     assert check(model, images[:1], "HiResCAM", progress=False).methods == ("HiResCAM",)
 
 
 def test_lower_precision_runs_every_method(model, images):
     """autocast gives a leak for each method, those of the package included, near the table's."""
-    names = list(camwall.METHODS)
+    names = list(STUDIED)
     with torch.autocast("cpu", torch.bfloat16):
         low = check(model, images, names, progress=False).records
     full = check(model, images, names, progress=False).records
@@ -310,7 +313,7 @@ def test_the_two_by_two(images, construction):
 
 def test_the_verdict_on_every_method(images, model):
     """That of the register: who sees through, who is blind, EigenGradCAM's veil."""
-    methods = [name for name in camwall.METHODS if name != "Opti-CAM"]
+    methods = [name for name in STUDIED if name != "Opti-CAM"]
     table = quiet(model, images, methods).table
     for name in methods:
         verdict = table.loc[name, "verdict"]

@@ -25,8 +25,8 @@ def test_unknown_method() -> None:
 
 
 def test_unknown_engine() -> None:
-    """Named, with the two there are."""
-    refused("unknown engine 'captum'; known: camwall, grad-cam", engine="captum")
+    """Named, with those there are."""
+    refused("unknown engine 'shap'; known: camwall, grad-cam, captum", engine="shap")
 
 
 def test_raw_maps_of_the_package() -> None:

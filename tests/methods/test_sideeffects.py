@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from camwall import METHODS, explain
+from camwall.methods import STUDIED
 from tests.helpers.as_found import assert_same, snapshot, unsettle
 from tests.helpers.networks import NETWORKS, images, vgg_like
 
 RUNS = [
     (name, engine)
-    for name, m in METHODS.items()
+    for name in STUDIED
     for engine in ("camwall", "grad-cam")
-    if (m.raw is not None if engine == "camwall" else m.package is not None)
+    if engine in METHODS[name].engines
 ]
 
 

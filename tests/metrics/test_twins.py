@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import camwall
 from camwall import METHODS, CamwallError, Preprocessing, build_wall, twins
 from camwall.config import quick
-from camwall.methods import Mechanism, Method, chosen, opticam
+from camwall.methods import STUDIED, Mechanism, Method, chosen, opticam
 from camwall.metrics import twins_each
 from camwall.models import WalledModel
 from camwall.theory import windowed_gradcam
@@ -70,10 +70,12 @@ def found_as_registered(found: camwall.metrics.Twins, method: Method) -> None:
 @pytest.mark.parametrize("network", PARTS)
 def test_every_registered_method(network: str, axis: str) -> None:
     """Equal bit for bit, 0 or between, as the register says; resized maps up to rounding."""
-    own = [opticam(steps=3) if name == "Opti-CAM" else name for name in METHODS]
+    own = [opticam(steps=3) if name == "Opti-CAM" else name for name in STUDIED]
     packaged = [
         replace(method, name=f"{method.name}, grad-cam")
-        for method in chosen([m for m in METHODS.values() if m.package and m.raw], "grad-cam")
+        for method in chosen(
+            [m for m in METHODS.values() if "grad-cam" in m.packages and m.raw], "grad-cam"
+        )
     ]
     methods = chosen([*own, *packaged])
     for seed in range(3):

@@ -273,4 +273,4 @@ def default_methods(engine: Engine = "camwall") -> list[str]:
     EigenCAM's are among them all the same: its sign is arbitrary, and decides its row.
     """
     kept = [m for m in METHODS.values() if m.variant_of in (None, "EigenCAM")]
-    return [m.name for m in kept if (m.raw if engine == "camwall" else m.package)]
+    return [m.name for m in kept if (m.raw if engine == "camwall" else engine in m.packages)]

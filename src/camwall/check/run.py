@@ -81,7 +81,7 @@ def check(
     batch : int
         Images that go through the network together; a kill loses at most the records of one batch
         and method.
-    engine : "camwall" or "grad-cam"
+    engine : "camwall", or a package: "grad-cam", "captum", "torch-cam", "zennit"
     progress : bool
         Show a progress bar.
 

@@ -127,12 +127,11 @@ def methods() -> None:
     """List the saliency methods: what each is, and whether it sees through walls."""
     from camwall.methods import METHODS
 
-    line = "{:24}{:14}{:19}{}".format
+    line = "{:27}{:14}{:38}{}".format
     print(line("method", "sees through", "engine", "weights"))
     for method in METHODS.values():
-        engines = ["camwall"] * (method.raw is not None) + ["grad-cam"] * bool(method.package)
         sees = "yes" if method.sees_through else "no"
-        print(line(method.name, sees, ", ".join(engines), method.weights))
+        print(line(method.name, sees, ", ".join(method.engines), method.weights))
 
 
 def certify(

@@ -63,7 +63,7 @@ def evaluate(
     batch : int
         Images at a time.
     engine : str
-        ``camwall`` or ``grad-cam``.
+        ``camwall``, or a package: ``grad-cam``, ``captum``, ``torch-cam``, ``zennit``.
     command : str, optional
         The command to record, if not this process's.
     progress : bool

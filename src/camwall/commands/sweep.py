@@ -15,7 +15,7 @@ from camwall import runs, stacks
 from camwall.check.report import Report, default_methods
 from camwall.check.run import DEFAULT_METRICS, check
 from camwall.errors import BlindnessError, CamwallError
-from camwall.methods import METHODS, AnyMethod, repairs
+from camwall.methods import METHODS, STUDIED, AnyMethod, repairs
 from camwall.metrics import METRICS
 from camwall.metrics.localisation import OUTLINE
 from camwall.models import WalledModel, WholeModel, build_wall, efficientnet_lite0
@@ -107,7 +107,7 @@ BESIDE: tuple[AnyMethod, ...] = (
 #: Those that run the whole network, and back, for each map and repaint: of grad-cam alone, and of
 #: the pixels.
 WHOLE: tuple[AnyMethod, ...] = (
-    *(name for name, method in METHODS.items() if method.raw is None),
+    *(name for name in STUDIED if METHODS[name].raw is None),
     repairs.gradient,
     repairs.input_times_gradient,
 )

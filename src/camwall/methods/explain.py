@@ -2,39 +2,56 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.errors import CamwallError
-from camwall.methods.adapters.grad_cam import through_package
+from camwall.methods.adapters import through
+from camwall.methods.attention import ATTENTION
 from camwall.methods.cams import CAMS
 from camwall.methods.evidence import Evidence, Target
 from camwall.methods.perturbation import PERTURBATIONS, RATE, STEPS, opticam_map
-from camwall.methods.registry import AnyMethod, Mechanism, Method, named
+from camwall.methods.registry import AnyMethod, Engine, Mechanism, Method, named
+from camwall.methods.rise import rise
 from camwall.methods.saliency import Saliency
 from camwall.models import WalledModel
 
-Engine = Literal["camwall", "grad-cam"]
-
 
 def _registered() -> Iterator[Method]:
-    """The methods of ``register.csv``: ours by their rules, the others through the package."""
-    rules = CAMS | PERTURBATIONS
+    """The methods of ``register.csv``: ours by their rules or functions, the others by packages."""
+    rules, functions = CAMS | PERTURBATIONS, ATTENTION | {"RISE": rise}
     table = (files("camwall.methods") / "register.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(table.splitlines()):
         known: dict[str, Any] = {field: text for field, text in row.items() if text}
         known["mechanism"] = Mechanism[row["mechanism"]]
-        method = Method(**known, raw=rules.get(row["name"]))
-        yield method if method.raw else through_package(method)
+        known["packages"] = dict(each.split(":") for each in row["packages"].split())
+        method = Method(**known, raw=rules.get(row["name"]), function=functions.get(row["name"]))
+        yield method if method.raw or method.function else _by(method, next(iter(method.packages)))
+
+
+def _by(method: Method, engine: str) -> Method:
+    """A method as an engine has it; CamwallError if it has not."""
+    if engine == "camwall" or (not method.raw and engine not in method.packages):
+        return method
+    if engine not in method.packages:
+        raise CamwallError(f"the package {engine} has no {method.name}; use engine='camwall'")
+    return replace(method, raw=None, function=through(engine, method.packages[engine]))
 
 
 #: Every method by its name; one of your own needs no entry.
 METHODS: dict[str, Method] = {method.name: method for method in _registered()}
+#: Those that the chapters on the paper follow: our engine's, and three CAMs of grad-cam.
+STUDIED = tuple(
+    name
+    for name, method in METHODS.items()
+    if method.raw is not None or name in ("ShapleyCAM", "FEM", "KPCA-CAM")
+)
 
 
 def opticam(steps: int = STEPS, rate: float = RATE) -> Method:
@@ -59,7 +76,7 @@ def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall")
         raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")
     own = partial(Method, weights="a function", mechanism=Mechanism.OWN, reference="")
     found = named(methods, METHODS, Method, lambda name, each: own(name, function=each))
-    return [through_package(m) if engine == "grad-cam" and m.raw else m for m in found]
+    return [_by(method, engine) for method in found]
 
 
 def explain(
@@ -88,8 +105,8 @@ def explain(
         ``False`` gives the raw maps [N, h, w], cut at 0 but neither resized nor stretched. They
         can be differentiated through, to the images and the model's parameters, unless gradients
         are disabled; the channel weights of ScoreCAM and Opti-CAM count as constants.
-    engine : "camwall" or "grad-cam"
-        Our engine, or the package of that name for the methods it has.
+    engine : "camwall", "grad-cam", "captum", "torch-cam" or "zennit"
+        Our engine, or the package of that name, for the methods that it has.
     visible_only : bool
         Let our engine leave out what the model cannot see.
 

@@ -1,9 +1,9 @@
 """What a saliency method is, and how one of a register is asked for."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -17,18 +17,48 @@ Rule = Callable[[Evidence], Tensor]
 SaliencyFunction = Callable[[WalledModel, Tensor, Tensor], Tensor]
 
 
-class Mechanism(StrEnum):
-    """How a method weighs the maps; it decides whether the method sees through walls.
+#: Who computes a method: we, or a package through its adapter (`camwall.methods.adapters`).
+Engine = Literal["camwall", "grad-cam", "captum", "torch-cam", "zennit"]
 
-    Weights at each position do not: behind a wall the gradient they come from is 0.
+
+class Mechanism(StrEnum):
+    """What a method makes its map of; it decides whether the method sees through walls.
+
+    Scores are a function of the visible pixels, so that whatever is made of scores and of their
+    gradients alone does not see through, wherever it points. To see, a method must bring in the
+    maps or the pixels behind the wall with a weight that is not 0 there.
     """
 
+    #: Of the maps.
     SIGNED = "one signed weight a channel"
     NON_NEGATIVE = "one non-negative weight a channel"
+    #: The gradient they come from is 0 behind a wall.
     POSITION_WISE = "a weight at each position"
     CENTRED = "a weight at each position, less a mean over positions"
     ACTIVATIONS = "activations alone"
+    #: Of the pixels: the scores' gradient there is 0 behind a wall, and what is passed back by
+    #: another rule than the gradient's starts from the same 0.
+    INPUT_GRADIENT = "the gradient at each pixel"
+    RELEVANCE = "the score passed back by a rule of its own"
+    #: It moves at visible pixels of cells that are not read: none, if the wall runs along cells.
+    GUIDED_CAM = "the gradient at each pixel times a CAM"
+    #: Of scores alone.
+    PERTURBATION = "the score without parts of the image"
+    SAMPLED = "an estimate from random parts of the image"
+    #: The samples' weights are made of all pixels, hidden ones among them.
+    PIXEL_WEIGHED = "an estimate from random parts, weighed by their pixels"
+    #: In the pass that gives the scores.
+    ATTENTION = "attention to each patch"
     OWN = "a function of one's own"
+
+
+_SEES_THROUGH = (
+    Mechanism.SIGNED,
+    Mechanism.NON_NEGATIVE,
+    Mechanism.ACTIVATIONS,
+    Mechanism.GUIDED_CAM,
+    Mechanism.PIXEL_WEIGHED,
+)
 
 
 @dataclass(frozen=True)
@@ -49,15 +79,15 @@ class Method(Named):
     ----------
     name : str
     weights : str
-        What multiplies the maps, in one sentence.
+        What multiplies the maps, or what the map is made of, in one sentence.
     mechanism : Mechanism
     reference : str
         Key in the book's bibliography.
     raw : Rule, or None
     function : SaliencyFunction, or None
         Of a method without raw maps, of another package or one's own: maps as they are shown.
-    package : str or None
-        Its class in the package grad-cam.
+    packages : engine → str
+        What it is called in each package that has it; the first runs it where we have no rule.
     variant_of : str or None
         The method this is another rule for.
     departs : str
@@ -69,7 +99,7 @@ class Method(Named):
     reference: str
     raw: Rule | None = None
     function: SaliencyFunction | None = None
-    package: str | None = None
+    packages: Mapping[str, str] = field(default_factory=dict, hash=False)
     variant_of: str | None = None
     departs: str = ""
 
@@ -81,11 +111,17 @@ class Method(Named):
         """
         if self.mechanism is Mechanism.OWN:
             return None
-        return self.mechanism not in (Mechanism.POSITION_WISE, Mechanism.CENTRED)
+        return self.mechanism in _SEES_THROUGH
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Who computes it, the one that is taken unless another is asked for first."""
+        ours = self.raw is not None or not self.packages
+        return (*["camwall"] * ours, *self.packages)
 
     def variant(self, name: str, weights: str, raw: Rule, **changes: Any) -> "Method":
         """Another rule for this method, which no package has."""
-        fields = {"package": None, "variant_of": self.name, "departs": ""} | changes
+        fields = {"packages": {}, "variant_of": self.name, "departs": ""} | changes
         return replace(self, name=name, weights=weights, raw=raw, **fields)
 
 

@@ -38,7 +38,7 @@ def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
     return each_tensor(output, lambda value: new if value is old else value)
 
 
-def _grid(tokens: int, size: Sequence[int]) -> tuple[int, int, int] | None:
+def token_grid(tokens: int, size: Sequence[int]) -> tuple[int, int, int] | None:
     """(prefix, h, w) with h·w patch tokens in the image's proportions after the fewest others."""
     divisor = gcd(*size)
     rows, columns = size[0] // divisor, size[1] // divisor
@@ -83,7 +83,7 @@ class Layer:
             return Layer(name, call, "NCHW")
         if len(shape) == 3 and fits(shape[0], shape[1]):
             return Layer(name, call, "NHWC")
-        if len(shape) == 2 and (grid := _grid(shape[0], size)):
+        if len(shape) == 2 and (grid := token_grid(shape[0], size)):
             return Layer(name, call, "tokens", grid[0])
         return None
 
@@ -91,7 +91,7 @@ class Layer:
         """Maps [N, V, h, w] of images of ``size`` (H, W), a view of what the layer gave."""
         values = next(tensors(output))
         if self.kind == "tokens":
-            found = _grid(values.shape[1] - self.prefix, size)
+            found = token_grid(values.shape[1] - self.prefix, size)
             assert found is not None  # as `read` saw to
             values = values[:, self.prefix :].unflatten(1, found[1:])
         return values if self.kind == "NCHW" else values.permute(0, 3, 1, 2)

@@ -1,15 +1,23 @@
-"""The same methods, and more, through the package grad-cam."""
+"""The package grad-cam.
+
+Its classes that have no row: RefineCAM is a product over several layers, and a wall stands at one;
+SESS, and smoothing by flips, move what is hidden to where the network looks;
+DeepFeatureFactorization explains no class; GuidedBackpropReLUModel is captum's guided
+backpropagation.
+"""
 
 import io
-from contextlib import redirect_stderr
-from dataclasses import replace
+from contextlib import redirect_stderr, redirect_stdout
 
+import pytorch_grad_cam
 import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError, extra
-from camwall.methods.registry import Method, SaliencyFunction
 from camwall.models import WalledModel
+
+#: The classes that Finer-CAM sets the target's score against, as the package's own default.
+NEAREST = 3
 
 
 class _Exposed(nn.Module):
@@ -31,36 +39,46 @@ class _Exposed(nn.Module):
         return self.model.passed(images, through)
 
 
-def grad_cam(name: str) -> SaliencyFunction:
-    """A class of the package as a saliency function.
+class _Scores(nn.Module):
+    """The pass that gives the scores alone: FullGrad expects each layer with a bias to be called.
 
-    It computes in full precision, also under autocast: the package takes what it finds to NumPy,
-    which has no bfloat16. Where it is not installed a call raises CamwallError.
+    What the model computes behind the wall has gradient 0.
     """
 
-    def maps(model: WalledModel, images: Tensor, target: Tensor) -> Tensor:
-        with extra("grad-cam"):
-            import pytorch_grad_cam
-            from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-        images = images.to(next(model.parameters()).dtype)
-        exposed = _Exposed(model)
-        with (
-            torch.autocast(images.device.type, enabled=False),
-            redirect_stderr(io.StringIO()),  # its progress bars
-        ):
-            cam = getattr(pytorch_grad_cam, name)(exposed, [exposed.layer])
-            try:
-                found = cam(images, [ClassifierOutputTarget(index) for index in target.tolist()])
-            finally:
-                # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
-                cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
-        return torch.from_numpy(found).to(images)
+    def __init__(self, model: WalledModel) -> None:
+        super().__init__()
+        self.trunk = model.trunk
+        self.scores = lambda images: model.scores(images, self.trunk)
 
-    return maps
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scores(images)
 
 
-def through_package(method: Method) -> Method:
-    """A method as the package has it; CamwallError if it has not."""
-    if method.package is None:
-        raise CamwallError(f"the package grad-cam has no {method.name}; use engine='camwall'")
-    return replace(method, raw=None, function=grad_cam(method.package))
+def maps(name: str, model: WalledModel, images: Tensor, target: Tensor) -> Tensor:
+    """Maps [N, H, W] of a class of the package."""
+    full = name == "FullGrad"
+    exposed: nn.Module = _Scores(model) if full else _Exposed(model)
+    layers = [] if full else [exposed.layer]
+    targets = [ClassifierOutputTarget(index) for index in target.tolist()]
+    if name == "FinerCAM":
+        with torch.no_grad():
+            scores = model(images)
+        apart = (scores - scores.gather(1, target[:, None])).abs()
+        apart.scatter_(1, target[:, None], -1)  # the target itself comes first, come what may
+        nearest = apart.argsort(dim=1)[:, 1 : 1 + NEAREST].tolist()
+        pairs = zip(target.tolist(), nearest, strict=True)
+        targets = [FinerWeightedTarget(index, others, 1) for index, others in pairs]
+    with (
+        redirect_stderr(io.StringIO()),  # its progress bars
+        redirect_stdout(io.StringIO()),
+    ):
+        cam = getattr(pytorch_grad_cam, name)(exposed, layers)
+        try:
+            found = cam(images, targets)
+        finally:
+            # Its own release fails on the graphs that ShapleyCAM keeps: leave it nothing to do.
+            kept = getattr(cam, "base_cam", cam).activations_and_grads
+            kept.activations, kept.gradients = [], []
+            if full:
+                kept.release()
+    return torch.from_numpy(found).to(images)
