@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from camwall import runs, stacks
-from camwall.check.report import ROUNDING, Report, columns, default_methods
+from camwall.check.report import Report, columns, default_methods
 from camwall.check.run import DEFAULT_METRICS, check
 from camwall.commands.kinds import kinds
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import METHODS, STUDIED, AnyMethod, Method, chosen, explain, repairs
 from camwall.metrics import METRICS
+from camwall.metrics.experiments import ROUNDING
 from camwall.metrics.localisation import OUTLINE
 from camwall.models import WalledModel, WholeModel, build_wall, efficientnet_lite0, without_wall
 from camwall.models.library import DEFAULT_ROW, efficientnet_lite1
