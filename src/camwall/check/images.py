@@ -1,7 +1,6 @@
 """The images of a check, read when they are needed, and what tells them and a model from others."""
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
-from camwall.images import opened
+from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
 from camwall.processes import Processes, gathered
 from camwall.stacks.store import Stacks, load
@@ -53,6 +52,8 @@ class ImageSet:
             self.names = [path.name for path in self._paths]
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
+        for name in self.names:
+            require_utf8(name)
         if not self.names:
             raise CamwallError("no images to check: the set is empty")
         name, times = Counter(self.names).most_common(1)[0]
@@ -112,13 +113,9 @@ class ImageSet:
 def _file_digest(path: Path) -> bytes | str:
     """A file's checksum, or what is wrong with it."""
     try:
-        content = path.read_bytes()
-        with opened(io.BytesIO(content), str(path)) as image:
-            image.load()
-    except FileNotFoundError:
-        return f"no image at {path}"
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
+        content = contents(path)
+        with opened(content, str(path)) as image:
+            upright(image)
     except CamwallError as error:
         return str(error)
     return hashlib.sha256(content).digest()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,13 +75,20 @@ class Preprocessing:
         if tuple(tv.get_size(image)) == tuple(self.size):
             return image
         if self.resize is not None:
+            # Of a long strip no more than the crop can take: enlarged, it would fill the memory.
+            height, width = tv.get_size(image)
+            room = 8 * min(height, width) * ceil(max(self.size) / self.resize)
+            if max(height, width) > room:  # the centre stays between the same pixels
+                image = tv.center_crop(
+                    image, [s - max(0, s - room) // 2 * 2 for s in (height, width)]
+                )
             mode = InterpolationMode.BICUBIC if self.bicubic else InterpolationMode.BILINEAR
             image = tv.resize(image, [self.resize], interpolation=mode, antialias=True)
         return tv.center_crop(image, list(self.size))
 
     def pixels(self, path: str | Path) -> Tensor:
         """Read one image file as pixels in [0, 1], shape [C, H, W]."""
-        image = read_image(path).convert("RGB" if len(self.mean) == 3 else "L")
+        image = read_image(path, "RGB" if len(self.mean) == 3 else "L")
         height, width = self.size
         if self.resize is None and image.size != (width, height):
             raise CamwallError(

@@ -202,7 +202,7 @@ def _pictures(case: Case, model: WalledModel) -> tuple[Tensor, dict[str, Any]]:
     images = model.preprocessing.load(paths)
     noise = fill("noise", images[:1], case.images.wall, model.preprocessing)
     pixels = (255 * model.preprocessing.denormalize(noise[0])).round().clamp(0, 255)
-    whole = [read_image(path).convert("RGB") for path in paths]
+    whole = [read_image(path, "RGB") for path in paths]
     whole.append(Image.fromarray(pixels.permute(1, 2, 0).numpy().astype(np.uint8)))
     width, height = whole[0].size
     seen = (0, 0, width, at) if axis == 0 else (0, 0, at, height)

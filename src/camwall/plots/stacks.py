@@ -26,7 +26,7 @@ def contact_sheet(*sets: Stacks, columns: int = 6) -> Figure:
     for ax in axes.flat:
         ax.axis("off")
     for ax, (stacks, number) in zip(axes.flat, shown, strict=False):
-        ax.imshow(np.asarray(read_image(stacks.paths[number]).convert("RGB")))
+        ax.imshow(np.asarray(read_image(stacks.paths[number], "RGB")))
         if stacks.wall is not None:
             draw_wall(ax, stacks.wall)
         text = _caption(stacks.frame.iloc[number])

@@ -164,7 +164,7 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
     def stacks() -> Iterator[Painted]:
         for name, path in files.items():
             row = {"source": name, "source_sha256": checksums[name]}
-            yield crop(read_image(path)), {**row, **labels.get(name, {})}
+            yield crop(read_image(path, "RGB")), {**row, **labels.get(name, {})}
 
     parameters = {"source": source.resolve().name, "checksums": checksums, "labels": labels}
     return store.build(folder, "gen", parameters, None, stacks, len(files), progress)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from camwall import data
 from camwall.errors import CamwallError
-from camwall.images import is_image, read_image
+from camwall.images import images_below, read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
 from camwall.stacks.store import Painted, Stacks
@@ -138,7 +138,7 @@ def animal_classes(root: str | Path) -> Classes:
     classes = {
         int(table["index"][p.name]): files
         for p in found
-        if table["animal"][p.name] and (files := sorted(filter(is_image, p.iterdir())))
+        if table["animal"][p.name] and (files := [p / name for name in images_below(p, deep=False)])
     }
     if not classes:
         raise CamwallError(
@@ -151,7 +151,7 @@ def halves(visible: str | Path, hidden: str | Path, wall: Wall) -> Image.Image:
     """One photograph on the visible side of a wall that has two sides, the other behind it."""
     image = Image.new("RGB", (SIDE, SIDE))
     for path, (left, top, right, bottom) in zip((visible, hidden), design.sides(wall), strict=True):
-        photograph = read_image(path).convert("RGB")
+        photograph = read_image(path, "RGB")
         size = right - left, bottom - top
         fitted = ImageOps.fit(photograph, size, Image.Resampling.BICUBIC, centering=(0.5, _HEIGHT))
         image.paste(fitted, (left, top))

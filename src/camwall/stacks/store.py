@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from camwall import data, runs
 from camwall.errors import CamwallError, in_one_line
-from camwall.images import SUFFIXES, is_image, read_image
+from camwall.images import SUFFIXES, images_below, read_image
 from camwall.stacks.design import SIDE
 from camwall.wall import Wall
 
@@ -247,10 +247,7 @@ def load(folder: str | Path) -> Stacks:
 
 def image_files(folder: str | Path) -> list[Path]:
     """The image files of a folder by name, at least one."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise CamwallError(f"no folder {folder}.")
-    files = sorted(filter(is_image, folder.iterdir()))
+    files = [Path(folder) / name for name in images_below(folder, deep=False)]
     if not files:
         raise CamwallError(f"no images in {folder} ({', '.join(sorted(SUFFIXES))}).")
     return files

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from camwall.errors import CamwallError
-from camwall.images import is_image, opened
+from camwall.images import images_below, opaque, opened
 from camwall.runs import remove_unfinished, write_atomic, writing
 
 
@@ -20,16 +20,18 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
         with opened(source / name) as file:
             scale = size / min(file.size)
             width, height = (max(size, round(side * scale)) for side in file.size)
-            wanted = (width, height)
-            file.draft("RGB", wanted)  # lets the decoder skip what the resize would average away
-            image = file.convert("RGB")
-            if scale < 1:
+            shrunk = width, height
+            file.draft("RGB", shrunk)  # lets the decoder skip what the resize would average away
+            image = opaque(file)
+            if min(image.size) > size:
+                turned = (image.width < image.height) != (shrunk[0] < shrunk[1])
+                wanted = shrunk[::-1] if turned else shrunk
                 image = image.resize(wanted, Image.Resampling.BICUBIC)
+            # Pillow writes to a file without noticing that a full disk takes only a part of it.
+            image.save(jpeg := io.BytesIO(), format="JPEG", quality=quality)
     except CamwallError as error:
         return str(error)
-    # Pillow writes to a file without noticing that a full disk takes only a part of it.
-    jpeg, path = io.BytesIO(), (target / name).with_suffix(".jpg")
-    image.save(jpeg, format="JPEG", quality=quality)
+    path = (target / name).with_suffix(".jpg")
     with writing(path):
         write_atomic(path, lambda file: file.write_bytes(jpeg.getbuffer()))
     return None
@@ -78,9 +80,7 @@ def shrink_folder(
         raise CamwallError(f"size is at least 1 and quality 1 to 95, not {size} and {quality}")
     if not source.is_dir() or target.resolve().is_relative_to(source.resolve()):
         raise CamwallError(f"shrink a folder to a folder outside it, not {source} to {target}")
-    files = (path for path in source.rglob("*") if is_image(path) and path.is_file())
-    names = sorted(str(path.relative_to(source)) for path in files)
-    if not names:
+    if not (names := images_below(source)):
         raise CamwallError(f"no images below {source}")
     written_as = {str(Path(name).with_suffix(".jpg")) for name in names}
     if len(written_as) < len(names):

@@ -1,6 +1,5 @@
 """Where training images come from: arrays, class folders, the Hugging Face hub."""
 
-import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from camwall.config import cache_dir
 from camwall.errors import CamwallError, extra
-from camwall.images import is_image, opened
+from camwall.images import images_below, opaque, opened
 
 
 class ImageSource(ABC):
@@ -69,8 +68,8 @@ class Subset(ImageSource):
 
 def decode(data: bytes | Path, name: str) -> Tensor:
     """Decode an image file to uint8 RGB, shape [3, H, W]; ``name`` is for the error message."""
-    with opened(data if isinstance(data, Path) else io.BytesIO(data), name) as file:
-        pixels = np.array(file.convert("RGB"))
+    with opened(data, name) as file:
+        pixels = np.array(opaque(file))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -110,7 +109,7 @@ class FolderSource(ImageSource):
         files: list[bytes] = []
         labels: list[int] = []
         for label, name in enumerate(self.classes):
-            here = sorted(entry.name for entry in (self.root / name).iterdir() if is_image(entry))
+            here = images_below(self.root / name, deep=False)
             if not here:
                 raise CamwallError(f"class folder {self.root / name} has no images")
             files += [os.fsencode(f"{name}/{file}") for file in here]
