@@ -1,14 +1,17 @@
-"""Rooms that are loaded when one of their names is used: importing costs next to nothing."""
+"""What is imported when it is used: rooms, so that importing is cheap, and code of one's own."""
 
 import ast
+import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from camwall.errors import extra
+from camwall.errors import CamwallError, extra, in_one_line
 
 
 def lazily(
@@ -41,3 +44,39 @@ def lazily(
         return found
 
     return get, lambda: sorted({*vars(sys.modules[package]), *homes}), sorted(homes)
+
+
+def named_place(place: str) -> Any:
+    """What ``module:name`` stands for, of a module that is installed or lies in this folder.
+
+    Raises
+    ------
+    CamwallError
+        There is no such module, or it has no such name; and whatever goes wrong when a function
+        found there is called, with the line of its file.
+    """
+    module, _, name = place.partition(":")
+    module = module.removesuffix(".py").replace("/", ".")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    asked = "name a function as MODULE:FUNCTION, of a module that is installed or in this folder"
+    with in_one_line(f"{place} cannot be imported", asked):
+        found = getattr(import_module(module), name)
+    if not (inspect.isroutine(found) or inspect.isclass(found)):
+        return found
+
+    @wraps(found)
+    def run(*given: Any) -> Any:
+        try:
+            return found(*given)
+        except CamwallError:
+            raise
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            own = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+            why = " ".join(str(error).split())[:400]
+            raise CamwallError(
+                f"{place} fails in {own.filename}, line {own.lineno}: {type(error).__name__}: {why}"
+            ) from None
+
+    return run

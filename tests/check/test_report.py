@@ -123,7 +123,7 @@ def test_comparison_with_the_paper():
 
 def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
     """Halves put together at row 12 do not meet at a wall at row 8: said, and measured."""
-    module = importlib.import_module("camwall.commands.evaluate")
+    module = importlib.import_module("camwall.commands.check")
     library = importlib.import_module("camwall.models.library")
     monkeypatch.setattr(library, "named_model", lambda *_, **__: small_model())
     for row in (ROW, 12):
@@ -133,11 +133,11 @@ def test_stacks_for_another_wall_are_noticed(tmp_path, monkeypatch):
     arguments = {"methods": ["GradCAM++"], "progress": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        module.evaluate(tmp_path / f"at{ROW}", tmp_path / "out8", **arguments)
+        module.check_named(images=tmp_path / f"at{ROW}", out=tmp_path / "out8", **arguments)
     with pytest.warns(
         UserWarning, match="wall that hides rows 12–15 of 16×16, the model's hides rows 8–"
     ):
-        module.evaluate(tmp_path / "at12", tmp_path / "out12", **arguments)
+        module.check_named(images=tmp_path / "at12", out=tmp_path / "out12", **arguments)
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from PIL import Image
 from camwall.check import check
 from camwall.check import images as image_sets
 from camwall.check.store import RecordStore
-from camwall.commands.cli import main
 from camwall.errors import CamwallError
 from tests.helpers.checks import (
     ROW,
@@ -282,8 +281,8 @@ def photographs(tmp_path_factory):
 
 
 def _evaluate(photographs: Path, out: Path, launcher: list[str]) -> bytes:
-    methods = ["--method", "GradCAM", "--method", "EigenCAM", "--method", "HiResCAM"]
-    command = [*launcher, "camwall", "evaluate", str(photographs), str(out), *methods]
+    asked = ["--methods", "GradCAM,EigenCAM,HiResCAM", "--out", str(out)]
+    command = [*launcher, "camwall", "check", "efficientnet-lite0", str(photographs), *asked]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -330,35 +329,3 @@ def test_two_processes_give_the_table_of_one(photographs, tmp_path):
     assert two == one
     files = {file.name for file in (tmp_path / "two" / "records").glob("records-*")}
     assert files == {"records-0000.jsonl", "records-0001.jsonl"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["evaluate", "nowhere", "out"], "nowhere"),
-        (["evaluate", "{photographs}", "out", "--method", "Grad"], "unknown method 'Grad'"),
-        (
-            ["evaluate", "{photographs}", "out", "--wall", "150", "--construction", "apart"],
-            "rows that may: 32, 64",
-        ),
-        (["evaluate", "{photographs}", "out", "--construction", "none"], "known: whole, apart"),
-        (["certify", "--network", "lenet"], "unknown network 'lenet'"),
-        (["certify", "--checkpoint", "a.pt"], "a.pt"),
-        (["certify", "--network", "vgg16", "--checkpoint", "a.pt"], "not both"),
-    ],
-)
-def test_command_line_errors_are_one_line(
-    photographs, tmp_path, arguments, message, monkeypatch, capsys
-):
-    """A user's mistake ends with status 1, one line, and nothing written."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        sys, "argv", ["camwall", *(a.format(photographs=photographs) for a in arguments)]
-    )
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-    said = capsys.readouterr().err.strip()
-    assert message in said
-    assert len(said.splitlines()) == 1
-    assert not list(tmp_path.rglob("table.csv"))

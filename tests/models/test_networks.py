@@ -226,27 +226,27 @@ def test_a_network_of_transformers_by_its_folder(tiny: Path, tmp_path: Path) -> 
     assert as_saved(load_network(f"hf:{tiny}", tmp_path / "other.pt")[0], own)
 
 
-@pytest.mark.parametrize("command", ["certify", "evaluate"])
+@pytest.mark.parametrize("command", ["certify", "check"])
 def test_the_commands_take_a_layer_and_weights(
     command: str, tiny: Path, photographs: list[Path], tmp_path: Path
 ) -> None:
-    """`camwall certify` and `camwall evaluate`, whose folder is one layer's."""
+    """`camwall certify` and `camwall check`, whose folder is one layer's."""
     network = transformers.ViTForImageClassification.from_pretrained(tiny)
     torch.save(network.state_dict(), tmp_path / "own.pt")
-    options = ["--network", f"hf:{tiny}", "--weights", str(tmp_path / "own.pt"), "--wall", "32"]
+    options = ["--weights", str(tmp_path / "own.pt"), "--wall", "32"]
     layers = [["--layer", "vit.embeddings"], []]
     if command == "certify":
         for layer in layers:
-            found = CliRunner().invoke(app, ["certify", *options, *layer])
+            found = CliRunner().invoke(app, ["certify", f"hf:{tiny}", *options, *layer])
             assert found.exit_code == 0, found.output
             assert "blind to rows 32–47 of 48×48" in found.output
         return
     out = tmp_path / "out"
-    asked = ["--method", "HiResCAM", str(photographs[0].parent), str(out)]
-    found = CliRunner().invoke(app, ["evaluate", *options, *layers[0], *asked])
+    asked = [f"hf:{tiny}", str(photographs[0].parent), "--methods", "HiResCAM", "--out", str(out)]
+    found = CliRunner().invoke(app, ["check", *options, *asked, *layers[0]])
     assert found.exit_code == 0, found.output
     given = json.loads((out / "manifest.json").read_text())["parameters"]
     assert given["layer"] == "vit.embeddings"
     assert given["weights"] == "own.pt"
-    found = CliRunner().invoke(app, ["evaluate", *options, *layers[1], *asked])
-    assert "holds another run (another layer" in str(found.exception)
+    found = CliRunner().invoke(app, ["check", *options, *asked, *layers[1]])
+    assert "holds another run (another layer" in found.output

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ def images(tmp_path):
 def test_only_what_was_given_reaches_the_builder(images, tmp_path):
     """None leaves the builder's default; the source goes by the builder's own name."""
     made = commands.make("gen", tmp_path / "a", images, progress=False)
-    direct = stacks.gen(tmp_path / "b", images, progress=False)
+    direct = stacks.gen(images, tmp_path / "b", progress=False)
     assert made.info["parameters"] == direct.info["parameters"]
     assert list(made.frame["sha256"]) == list(direct.frame["sha256"])
     photographs = tmp_path / "in" / "n02119022"
@@ -37,9 +36,9 @@ def test_only_what_was_given_reaches_the_builder(images, tmp_path):
     wanted = {"n": 3, "hidden": "same", "row": 99}
     assert wanted.items() <= mixed.info["parameters"].items()
     assert mixed.info["seed"] == 1
-    wall = Wall.columns(224, 224, 99)
-    given = {"hidden": "same", "wall": wall.as_json(), "progress": False}
-    assert commands.make("mix", tmp_path / "d", tmp_path / "in", 3, **given).wall == wall
+    given = {"hidden": "same", "wall": "columns:99", "progress": False}
+    made = commands.make("mix", tmp_path / "d", tmp_path / "in", 3, **given)
+    assert made.wall == Wall.columns(224, 224, 99)
 
 
 def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path):
@@ -54,9 +53,8 @@ def test_a_quick_run_is_small_and_in_a_folder_of_its_own(images, tmp_path):
 
 def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypatch):
     """A few quick prompts must not claim the folder of the full run."""
-    module = sys.modules["camwall.commands.stacks"]
     monkeypatch.setattr(
-        module, "generate", lambda folder, *_, **__: shutil.copytree(images, folder)
+        stacks, "generate", lambda folder, *_, **__: shutil.copytree(images, folder)
     )
     given = {"pipeline": "x", "quick": True, "progress": False}
     made = commands.make("gen", tmp_path / "g", tmp_path / "made", **given)
@@ -71,7 +69,7 @@ def test_a_quick_run_generates_in_a_folder_of_its_own(images, tmp_path, monkeypa
         ({"builder": "mixed"}, "unknown builder 'mixed': take one of open, mix, gen"),
         ({"builder": "mix"}, "mix needs a source"),
         ({"builder": "gen", "source": "images", "wall": 3}, "the builder gen takes no wall"),
-        ({"builder": "open", "wall": {"shape": [224, 224]}}, r"a wall is written as \{shape: "),
+        ({"builder": "open", "wall": "column:99"}, "'column:99' is no wall: write its first"),
         ({"builder": "open", "pipeline": "x"}, "the builder open takes no pipeline"),
         ({"builder": "mix", "source": "in", "beside": True}, "the builder mix takes no beside"),
     ],

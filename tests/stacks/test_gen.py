@@ -67,36 +67,36 @@ def source(tmp_path):
 
 def test_labels_come_from_the_table_of_prompts(source, tmp_path):
     """By file; without a table they are unknown."""
-    found = stacks.gen(tmp_path / "g", source, progress=False)
+    found = stacks.gen(source, tmp_path / "g", progress=False)
     assert found.labels_visible == list(stacks.prompts(3)["visible_index"])
     assert found.labels("hidden") == list(stacks.prompts(3)["hidden_index"])
     np.testing.assert_array_equal(
         np.asarray(Image.open(found.paths[1])), np.asarray(crop(picture((320, 280), 1)))
     )
     (source / "prompts.csv").unlink()
-    assert stacks.gen(tmp_path / "h", source, progress=False).labels_visible is None
+    assert stacks.gen(source, tmp_path / "h", progress=False).labels_visible is None
 
 
 def test_a_changed_source_is_another_run(source, tmp_path):
     """The folder built from the old images is not taken for the new ones."""
-    stacks.gen(tmp_path / "g", source, progress=False)
+    stacks.gen(source, tmp_path / "g", progress=False)
     picture((320, 280), 9).save(source / "0001.png")
     with pytest.raises(CamwallError, match="holds another run"):
-        stacks.gen(tmp_path / "g", source, progress=False)
+        stacks.gen(source, tmp_path / "g", progress=False)
 
 
 def test_what_cannot_be_used_is_named(source, tmp_path):
     """A table without a row for an image, a corrupt image, a folder without images."""
     picture((320, 280)).save(source / "0003.png")
     with pytest.raises(CamwallError, match=r"prompts\.csv needs a row for each image.*0003"):
-        stacks.gen(tmp_path / "g", source, progress=False)
+        stacks.gen(source, tmp_path / "g", progress=False)
     (source / "0003.png").unlink()
     (source / "0002.png").write_bytes(b"not a picture")
     with pytest.raises(CamwallError, match=r"0002\.png is not an image that can be read"):
-        stacks.gen(tmp_path / "g", source, progress=False)
+        stacks.gen(source, tmp_path / "g", progress=False)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CamwallError, match="no images in"):
-        stacks.gen(tmp_path / "g", tmp_path / "empty", progress=False)
+        stacks.gen(tmp_path / "empty", tmp_path / "g", progress=False)
     assert not (tmp_path / "g").exists()
 
 
@@ -106,7 +106,7 @@ def test_a_class_that_is_no_number_is_refused_before_anything_is_written(source,
     table.loc[0, "visible_index"] = "zebra"
     table.to_csv(source / "prompts.csv", index=False)
     with pytest.raises(CamwallError, match=r"whole numbers for classes.*zebra"):
-        stacks.gen(tmp_path / "g", source, progress=False)
+        stacks.gen(source, tmp_path / "g", progress=False)
     assert not (tmp_path / "g").exists()
 
 
@@ -181,7 +181,7 @@ def test_images_are_generated_from_prompts_and_become_stacks(pipeline, tmp_path)
     assert made == contents(generate(tmp_path / "b", pipeline, table))
     assert made != contents(generate(tmp_path / "c", pipeline, table, seed=7))
     assert len(set(made.values())) == 2
-    found = stacks.gen(tmp_path / "stacks", tmp_path / "a", progress=False)
+    found = stacks.gen(tmp_path / "a", tmp_path / "stacks", progress=False)
     assert found.labels_visible == list(table["visible_index"])
 
 

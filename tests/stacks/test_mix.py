@@ -33,7 +33,7 @@ def root(tmp_path):
 
 def mix(folder, root, **options):
     """Build without a progress bar."""
-    return stacks.mix(folder, root, progress=False, **options)
+    return stacks.mix(root, folder, progress=False, **options)
 
 
 def photograph(source):

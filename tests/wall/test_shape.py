@@ -266,7 +266,9 @@ def test_a_bleed_by_hand() -> None:
         (lambda: Wall.patches(4, 4, 2, 0.9), "a share of 0.9 of 4 tiles hides none or all"),
         (lambda: Wall.patches(4, 4, 0), "tiles have a side of at least 1 pixel, not 0"),
         (lambda: Wall.of(True, 4, 4), "a wall is its first hidden row, .* not True"),
-        (lambda: Wall.of("rows", 4, 4), "a wall is its first hidden row, .* not 'rows'"),
+        (lambda: Wall.of("rows", 4, 4), "'rows' is no wall .*: write it as rows:160"),
+        (lambda: Wall.of("fence:3", 4, 4), "'fence:3' is no wall: write its first hidden row"),
+        (lambda: Wall.of("border:thin", 4, 4), "'border:thin' is no wall"),
         (lambda: Wall.of(2.0, 4, 4), "a wall is its first hidden row, .* not 2.0"),
         (lambda: Wall.of(0, 4, 4), "must lie within the image, 1 to 3, not 0"),
         (lambda: Wall.of(4, 4, 4), "must lie within the image, 1 to 3, not 4"),
@@ -279,6 +281,29 @@ def test_impossible_walls(make, match: str) -> None:
     with pytest.raises(CamwallError, match=match) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "wall"),
+    [
+        ("3", Wall.rows(6, 8, 3)),
+        ("rows:3", Wall.rows(6, 8, 3)),
+        ("rows:3:below", Wall.rows(6, 8, 3)),
+        ("rows:3:above", Wall.rows(6, 8, 0, 3)),
+        ("rows:1:3", Wall.rows(6, 8, 1, 3)),
+        ("columns:5:right", Wall.columns(6, 8, 5)),
+        ("columns:5:left", Wall.columns(6, 8, 0, 5)),
+        ("border:2", Wall.border(6, 8, 2)),
+        ("quadrant", Wall.quadrant(6, 8)),
+        ("quadrant:left", Wall.quadrant(6, 8, left=True)),
+        ("quadrant:top:left", Wall.quadrant(6, 8, top=True, left=True)),
+        ("box:1:2:3:4", Wall.boxes(6, 8, [(1, 2, 3, 4)])),
+        ("patches:2:0.5:7", Wall.patches(6, 8, 2, 0.5, 7)),
+    ],
+)
+def test_a_text_stands_for_a_shape(text: str, wall: Wall) -> None:
+    """As it is written on a command line."""
+    assert Wall.of(text, 6, 8) == wall
 
 
 def test_a_row_stands_for_the_wall_below_it() -> None:

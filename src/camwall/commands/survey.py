@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camwall
+from camwall.commands.check import default_stacks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,14 +215,14 @@ def survey(
     import pandas as pd
     from tqdm import tqdm
 
-    from camwall import config, runs, stacks
+    from camwall import runs, stacks
     from camwall.check.store import RecordStore
 
     if unknown := set(only or ()) - {name for _, name in ARCHITECTURES}:
         raise camwall.CamwallError(f"unknown architectures {', '.join(sorted(unknown))}")
     wanted = [each for each in ARCHITECTURES if only is None or each[1] in only]
     if images is None:
-        images = stacks.open(config.cache_dir() / "stack-open", n=100, seed=0).folder
+        images = default_stacks().folder
     chosen = stacks.load(images).head(limit).paths
     parameters = {"images": images.name, "limit": limit, "methods": METHODS, "classes": CLASSES}
     parameters |= {"size": SIZE}

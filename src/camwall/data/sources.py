@@ -155,6 +155,16 @@ def _fetch(source: Source, scratch: Path) -> Path:
     )
 
 
+def damaged(name: str, folder: Path) -> str | None:
+    """The first file of a data set that a folder lacks, or has with other contents."""
+    for file, expected in SOURCES[name].checksums().items():
+        if not (folder / file).is_file():
+            return f"{file} is missing"
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            return f"{file} has other contents than expected"
+    return None
+
+
 def _collect(found: Path, target: Path, checksums: Mapping[str, str]) -> Path:
     """Copy the files named in ``checksums`` to ``target``, unpacked, and check their contents."""
     for name, expected in checksums.items():

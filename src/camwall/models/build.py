@@ -12,7 +12,7 @@ from camwall.errors import CamwallError, in_one_line
 from camwall.models.layer import Layer, find_layer, scores_of
 from camwall.models.preprocessing import Preprocessing, preparation
 from camwall.models.walled import ApartModel, WalledModel, WholeModel
-from camwall.wall import Wall
+from camwall.wall import AnyWall, Wall
 
 Construction = Literal["whole", "apart"]
 _KINDS = {"whole": WholeModel, "apart": ApartModel}
@@ -21,7 +21,7 @@ _KINDS = {"whole": WholeModel, "apart": ApartModel}
 @outside_inference_mode
 def build_wall(
     network: nn.Module,
-    wall: int | Tensor | Wall,
+    wall: AnyWall,
     layer: str | nn.Module | None = None,
     *,
     construction: Construction = "whole",
@@ -49,8 +49,9 @@ def build_wall(
     network : torch.nn.Module
         From images [N, C, H, W] to scores [N, classes], as a tensor or the ``logits`` of an
         object. Left as found.
-    wall : int, bool tensor [H, W] or Wall
-        The first hidden row, or a mask of the hidden pixels.
+    wall : int, bool tensor [H, W], str or Wall
+        The first hidden row, a mask of the hidden pixels, or a text such as ``"border:32"``
+        (`Wall.of`).
     layer : str or torch.nn.Module, optional
         Whose output is B, maps as [N, V, h, w], [N, h, w, V] or tokens [N, p + h·w, V]. By default
         the last through which all of the image passes to the scores, with a cell for each part.
@@ -125,7 +126,7 @@ def build_wall(
 
 def without_wall(
     network: nn.Module,
-    wall: int | Tensor | Wall,
+    wall: AnyWall,
     layer: str | nn.Module | None = None,
     *,
     preprocessing: Any = None,

@@ -4,17 +4,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from camwall.errors import CamwallError, extra, in_one_line
+from camwall.lazily import named_place
 from camwall.models.build import build_wall
 from camwall.models.checkpoint import fitting, load_checkpoint, read_weights
+from camwall.models.preprocessing import preparation
 from camwall.models.walled import WalledModel
-from camwall.wall import Wall
+from camwall.wall import AnyWall
 
 DEFAULT_NETWORK = "efficientnet-lite0"
 #: The wall of a network that is walled without training: 5 of 7 map rows, near the paper's 170.
 DEFAULT_ROW = 160
+#: How the names of checkpoints end.
+CHECKPOINTS = (".pt", ".pth")
 
 
 def efficientnet_lite0() -> nn.Module:
@@ -57,7 +62,10 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
     ----------
     name : str
         ``efficientnet-lite0`` or ``-lite1``; a name of torchvision's classification networks;
-        ``timm:NAME``; ``hf:NAME`` of the Hugging Face hub. Their libraries download the weights.
+        ``timm:NAME``; ``hf:NAME`` of the Hugging Face hub; ``hub:OWNER/REPOSITORY:NAME`` of
+        torch.hub, or of a folder with a ``hubconf.py``. Their libraries download the weights.
+        ``MODULE:FUNCTION`` for one's own: the function returns the network, or it and how its
+        images are prepared.
     weights : path, optional
         A state dict to load instead, so that none is downloaded (`read_weights`).
     """
@@ -65,13 +73,23 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
 
     known, told, pretrained = models.list_models(models), None, weights is None
     library, _, rest = name.partition(":")
+    if rest and library not in ("timm", "hf", "hub"):
+        found = named_place(name)
+        found = found if isinstance(found, nn.Module) else found()
+        network, told = found if isinstance(found, tuple) else (found, None)
+        if not isinstance(network, nn.Module):
+            raise CamwallError(
+                f"{name} returns a network, a torch.nn.Module, or (network, preprocessing), not a "
+                f"{type(network).__name__}"
+            )
+        return _with(network, weights), told
     # A package that is not there; no connection; an unknown name; a damaged download.
     with in_one_line(
         f"the weights of {name} cannot be had",
         "pip install its library, try again, or give a file of the weights",
     ):
         if name in _OURS:
-            network: nn.Module = _OURS[name]()
+            network = _OURS[name]()
         elif name in known:
             told = models.get_model_weights(name).DEFAULT
             more = {}
@@ -88,50 +106,71 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
                 network = make.from_pretrained(rest)
             else:
                 network = make.from_config(hub.AutoConfig.from_pretrained(rest))
+        elif library == "hub":
+            place, _, entry = rest.rpartition(":")
+            source = "local" if Path(place).is_dir() else "github"
+            network = torch.hub.load(place, entry, source=source, pretrained=pretrained)
         else:
             raise CamwallError(
                 f"unknown network {name!r}; known: {', '.join(_OURS)}, timm:NAME, hf:NAME, "
+                f"hub:OWNER/REPOSITORY:NAME, MODULE:FUNCTION, a checkpoint's file, "
                 f"{', '.join(known)}"
             )
+    return _with(network, weights), told
+
+
+def _with(network: nn.Module, weights: str | Path | None) -> nn.Module:
+    """The network in evaluation mode, with the weights of a file if there is one."""
     if weights is not None:
         with fitting(weights):
             network.load_state_dict(read_weights(weights))
-    return network.eval(), told
+    return network.eval()
 
 
 def named_model(
     network: str | None = None,
     *,
-    wall: int | Wall = DEFAULT_ROW,
+    wall: AnyWall | None = None,
     layer: str | None = None,
     construction: str = "whole",
     paint: str = "zero",
     weights: str | Path | None = None,
-    checkpoint: str | Path | None = None,
 ) -> WalledModel:
     """A walled model by its name, or from a checkpoint; it is for the caller to certify it.
 
     Parameters
     ----------
     network, weights : str, path, optional
-        As `load_network` takes them; EfficientNet-Lite0 by default.
+        As `load_network` takes them; EfficientNet-Lite0 by default. Or the checkpoint of a network
+        that was trained behind its wall, ours or the paper's; or a function of one's own that
+        returns a walled model. These have their wall.
     wall, layer, construction, paint
-        Of these networks, which are walled without training; see `build_wall`.
-    checkpoint : path, optional
-        Instead: a network that was trained behind its wall, ours or the paper's.
+        Of networks that are walled without training; see `build_wall`. By default 5/7 of the rows
+        are visible.
+
+    Raises
+    ------
+    CamwallError
+        No such network; one that has a wall, and is asked to have another.
     """
-    if checkpoint is not None:
-        if network is not None:
+    network = network or DEFAULT_NETWORK
+    if network.endswith(CHECKPOINTS):
+        loaded: nn.Module = load_checkpoint(network, certified=False)
+        told = None
+    else:
+        loaded, told = load_network(network, weights)
+    if isinstance(loaded, WalledModel):
+        if (wall, layer, construction, paint) != (None, None, "whole", "zero"):
             raise CamwallError(
-                f"give a network or a checkpoint, not both: {checkpoint} says which network it is"
+                f"{network} has its wall: leave wall, layer, construction and paint out"
             )
-        return load_checkpoint(checkpoint, certified=False)
-    loaded, told = load_network(network or DEFAULT_NETWORK, weights)
+        return loaded
+    preprocessing = preparation(loaded, told, DEFAULT_ROW if wall is None else wall)
     return build_wall(
         loaded,
-        wall,
+        preprocessing.size[0] * 5 // 7 if wall is None else wall,
         layer,
         construction=construction,  # type: ignore[arg-type]  # build_wall refuses other names
-        preprocessing=told,
+        preprocessing=preprocessing,
         paint=paint,
     )

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from camwall.errors import CamwallError, in_one_line
 from camwall.images import read_image
-from camwall.wall import Wall
+from camwall.wall import AnyWall, Wall
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AnyImage = TypeVar("AnyImage", Image, Tensor)
@@ -160,7 +160,7 @@ def enlarge(images: Tensor, size: int) -> Tensor:
 LITE = Preprocessing(mean=(127 / 255,) * 3, std=(128 / 255,) * 3, resize=256, bicubic=True)
 
 
-def preparation(network: nn.Module, given: Any, wall: int | Tensor | Wall) -> Preprocessing:
+def preparation(network: nn.Module, given: Any, wall: AnyWall) -> Preprocessing:
     """How a network's inputs are made from photographs: as is given to `build_wall`, else found.
 
     A network of timm says it (``pretrained_cfg``), an EfficientNet-Lite has `LITE`; one of

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from camwall import data
 from camwall.errors import CamwallError
@@ -18,18 +17,18 @@ from camwall.stacks import compose, design, store
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
 from camwall.stacks.scenes import SCENES, Array, Random, to_array, to_image
 from camwall.stacks.store import Painted, Stacks
-from camwall.wall import Wall
+from camwall.wall import AnyWall, Wall
 
 EDITION = 1  # raised whenever the same seed gives other pixels than before
 _LEAST = 48  # rows or columns on each side of the wall, for an animal to be recognisable
 
 
 def open(
-    folder: str | Path,
+    out: str | Path,
     n: int = 100,
     seed: int = 0,
     hidden: str = "all",
-    wall: int | Tensor | Wall = 160,
+    wall: AnyWall = 160,
     beside: bool = False,
     stamps: str | Path | None = None,
     progress: bool = True,
@@ -43,8 +42,8 @@ def open(
 
     Parameters
     ----------
-    folder
-        Where to write; :func:`camwall.stacks.store.build` says what may lie there.
+    out
+        Folder to write; :func:`camwall.stacks.store.build` says what may lie there.
     n
         Number of stacks.
     seed
@@ -90,7 +89,7 @@ def open(
         for number, (variants, cast) in enumerate(zip(groups, _plan(seed, beside), strict=False)):
             yield from _paint(source, cast, variants, wall, seed, number)
 
-    return store.build(folder, "open", parameters, seed, stacks, n, progress)
+    return store.build(out, "open", parameters, seed, stacks, n, progress)
 
 
 def outlines(

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.wall import Wall
+from camwall.wall import AnyWall, Wall
 
 SIDE = 224  # rows and columns of a stack
 VARIANTS = ("same", "other", "none")  # the animal behind the wall: of the same kind, another, none
@@ -35,7 +35,7 @@ def groups(n: int, hidden: str, known: Sequence[str]) -> list[Sequence[str]]:
     return [asked[: n - before] for before in range(0, n, len(asked))]
 
 
-def check_wall(wall: int | Tensor | Wall, least: int) -> Wall:
+def check_wall(wall: AnyWall, least: int) -> Wall:
     """The wall that was asked for, if it has two sides of ``least`` rows or columns or more."""
     cut: tuple[int, int, bool] | None
     if isinstance(wall, int) and not isinstance(wall, bool):

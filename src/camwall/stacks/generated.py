@@ -135,7 +135,7 @@ def _pipeline(pipeline: "str | Path | DiffusionPipeline") -> Any:
     return pipe
 
 
-def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks:
+def gen(source: str | Path, out: str | Path, progress: bool = True) -> Stacks:
     """Build STACK-GEN from a folder of generated images.
 
     Each image gets the paper's preprocessing: bilinear resizing of the shorter side to 256, and the
@@ -143,11 +143,11 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
 
     Parameters
     ----------
-    folder
-        Where to write; :func:`camwall.stacks.store.build` says what may lie there.
     source
         Folder of images. A table ``prompts.csv`` in it (:func:`camwall.stacks.generate` writes
         one) gives the labels by the column ``file``; without one they are unknown.
+    out
+        Folder to write; :func:`camwall.stacks.store.build` says what may lie there.
     progress
         Show a bar on stderr.
 
@@ -167,7 +167,7 @@ def gen(folder: str | Path, source: str | Path, progress: bool = True) -> Stacks
             yield crop(read_image(path, "RGB")), {**row, **labels.get(name, {})}
 
     parameters = {"source": source.resolve().name, "checksums": checksums, "labels": labels}
-    return store.build(folder, "gen", parameters, None, stacks, len(files), progress)
+    return store.build(out, "gen", parameters, None, stacks, len(files), progress)
 
 
 def _labels(file: Path, names: list[str]) -> dict[str, dict[str, Any]]:

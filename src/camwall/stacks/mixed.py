@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from camwall import data
 from camwall.errors import CamwallError
@@ -16,7 +15,7 @@ from camwall.images import images_below, read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
 from camwall.stacks.store import Painted, Stacks
-from camwall.wall import Wall
+from camwall.wall import AnyWall, Wall
 
 VARIANTS = design.VARIANTS[:2]  # no photograph shows nothing
 EDITION = 1  # raised whenever the same seed gives other pixels than before
@@ -29,12 +28,12 @@ Classes = dict[int, list[Path]]
 
 
 def mix(
-    folder: str | Path,
-    root: str | Path,
+    source: str | Path,
+    out: str | Path,
     n: int = 100,
     seed: int = 0,
     hidden: str = "other",
-    wall: int | Tensor | Wall = 170,
+    wall: AnyWall = 170,
     progress: bool = True,
 ) -> Stacks:
     """Build STACK-MIX from any ImageNet-style folder, in the manner of CutMix (Yun et al. 2019).
@@ -46,11 +45,11 @@ def mix(
 
     Parameters
     ----------
-    folder
-        Where to write; :func:`camwall.stacks.store.build` says what may lie there.
-    root
+    source
         Folder with one subfolder a class, named by its WordNet id (``n02119022``), below it or
         below its ``val`` or ``train``. Classes that are no animals are left out.
+    out
+        Folder to write; :func:`camwall.stacks.store.build` says what may lie there.
     n
         Number of stacks.
     seed
@@ -76,7 +75,7 @@ def mix(
     published; its 100 images are read by :func:`camwall.stacks.load`.
     """
     groups = design.groups(n, hidden, VARIANTS)
-    wall, root = design.check_wall(wall, _LEAST), Path(root)
+    wall, root = design.check_wall(wall, _LEAST), Path(source)
     classes = animal_classes(root)
     if hidden != "same" and len(classes) < 2:
         raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
@@ -117,7 +116,7 @@ def mix(
                 entry = {"variant": variant, "group": group, **row, **shown}
                 yield halves(visible, below, wall), entry | describe("hidden", behind, below)
 
-    return store.build(folder, "mix", parameters, seed, stacks, n, progress)
+    return store.build(out, "mix", parameters, seed, stacks, n, progress)
 
 
 def animal_classes(root: str | Path) -> Classes:

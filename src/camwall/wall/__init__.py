@@ -2,6 +2,6 @@
 
 from camwall.wall.certify import Certificate, certify
 from camwall.wall.reach import needed_rows, tainted
-from camwall.wall.shape import Wall
+from camwall.wall.shape import AnyWall, Wall
 
-__all__ = ["Certificate", "Wall", "certify", "needed_rows", "tainted"]
+__all__ = ["AnyWall", "Certificate", "Wall", "certify", "needed_rows", "tainted"]

@@ -1,15 +1,18 @@
 """The wall: which pixels of an image are hidden."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, in_one_line
+from camwall.images import read_image
 
 Box = tuple[int, int, int, int]
 
@@ -99,11 +102,25 @@ class Wall:
         return Wall(large[:height, :width])
 
     @staticmethod
-    def of(given: "int | Tensor | Wall", height: int, width: int) -> "Wall":
-        """The wall that a row, a bool mask or a wall stands for, on images of this size."""
+    def of(given: "AnyWall", height: int, width: int) -> "Wall":
+        """The wall that a row, a bool mask, a text or a wall stands for, on images of this size.
+
+        A text names one of the shapes, and its numbers: ``160`` or ``rows:160`` hides the rows from
+        there on, ``rows:0:64`` those up to, not with, the second; ``columns:160``, ``columns:0:64``
+        and ``columns:64:left`` likewise; ``border:32``; ``quadrant``, or with ``:top`` and
+        ``:left`` another; ``box:TOP:LEFT:BOTTOM:RIGHT``; ``patches:32:0.3``. Any other is the file
+        of a picture of the images' size, brighter than mid-grey where they are hidden.
+
+        Examples
+        --------
+        >>> Wall.of("columns:64:left", 224, 224)
+        Wall(columns 0–63 of 224×224)
+        """
+        if isinstance(given, str):
+            given = int(given) if given.isdecimal() else _written(given, height, width)
         if isinstance(given, bool) or not isinstance(given, int | Tensor | Wall):
             raise CamwallError(
-                "a wall is its first hidden row, a bool mask [H, W] or a camwall.Wall, not "
+                "a wall is its first hidden row, a bool mask [H, W], a text or a camwall.Wall, not "
                 f"{given!r}"
             )
         if isinstance(given, int) and not 0 < given < height:
@@ -213,3 +230,41 @@ class Wall:
         """The wall that `as_json` wrote down."""
         height, width = given["shape"]
         return Wall.boxes(height, width, given["hidden"])
+
+
+#: What stands for a wall: its first hidden row, a mask [H, W] of hidden pixels, a text, or one.
+AnyWall = int | str | Tensor | Wall
+
+_SHAPES: dict[str, Callable[..., Wall]] = {
+    "rows": Wall.rows,
+    "columns": Wall.columns,
+    "border": Wall.border,
+    "patches": Wall.patches,
+    "quadrant": lambda height, width, *sides: Wall.quadrant(
+        height, width, **dict.fromkeys(sides, True)
+    ),
+    "box": lambda height, width, *box: Wall.boxes(height, width, [box]),
+}
+
+
+def _written(text: str, height: int, width: int) -> Wall:
+    """The wall of a text that is no bare row: a shape and its numbers, or a picture's file."""
+    name, *given = text.split(":")
+    if name not in _SHAPES:
+        if not Path(text).is_file():
+            raise CamwallError(
+                f"{text!r} is no wall: write its first hidden row, rows:160, columns:64:left, "
+                "border:32, quadrant:top:left, box:TOP:LEFT:BOTTOM:RIGHT or patches:32:0.3, or "
+                "name a picture that is white where pixels are hidden"
+            )
+        return Wall(torch.from_numpy(np.array(read_image(text).convert("L")) > 127))
+    if given[1:] in (["below"], ["right"]):
+        del given[1]
+    elif given[1:] in (["above"], ["left"]) and name != "quadrant":
+        given = ["0", given[0]]
+    with in_one_line(f"{text!r} is no wall", "write it as rows:160, columns:64:left or border:32"):
+        numbers = [
+            word if not word[:1].isdigit() else float(word) if "." in word else int(word)
+            for word in given
+        ]
+        return _SHAPES[name](height, width, *numbers)

@@ -1,0 +1,255 @@
+"""The command line: networks, methods and walls of one's own, and mistakes in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from camwall.commands import doctor
+from camwall.commands.cli import main
+from camwall.data import sources
+from tests.helpers.checks import image_files
+
+#: A module that a user has in the folder where they are.
+MINE = """
+import time
+import torch
+from torch import nn
+import camwall
+
+def network():
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.ReLU())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    prepared = camwall.Preprocessing((0.5,) * 3, (0.5,) * 3, resize=None, crop=16)
+    return nn.Sequential(features, head), prepared
+
+def walled():
+    made, prepared = network()
+    return camwall.build_wall(made, 8, "0", preprocessing=prepared)
+
+def brightness(model, images, target):
+    return images.square().mean(dim=1)
+
+def visible(model, images, target):
+    return images.square().mean(dim=1) * ~model.wall.hidden
+
+def small(model, images, target):
+    return images.mean(dim=1)[:, :8]
+
+def undefined(model, images, target):
+    return images.mean(dim=1) / 0 * 0
+
+def fails(model, images, target):
+    return images.nothing_of_that_name
+
+def slow(model, images, target):
+    time.sleep(0.5)
+    return visible(model, images, target)
+
+def average(evidence, maps):
+    return maps.shown.mean(dim=(1, 2))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the module ``mine`` and five images, where the user is."""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    image_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("warnings.showwarning", None, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def camwall_(monkeypatch, capsys):
+    """Run a command line in this process: its exit status, stdout and stderr."""
+
+    def run(line: str):
+        monkeypatch.setattr(sys, "argv", ["camwall", *line.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_a_network_and_a_method_of_ones_own(here, camwall_):
+    """A verdict on each method, and nothing written."""
+    methods = "GradCAM,mine:brightness,mine:visible"
+    asked = f"--layer 0 --methods {methods} --metrics leak,response,mine:average"
+    before = sorted(here.rglob("*.*"))
+    status, out, said = camwall_(f"check mine:network images --wall 8 {asked}")
+    assert status == 0, said
+    verdicts = {line.split()[0]: line for line in out.splitlines()[1:4]}
+    assert "sees through" in verdicts["GradCAM"]
+    assert "sees through" in verdicts["brightness"]
+    assert "blind" in verdicts["visible"]
+    assert "hidden: rows 8–15 of 16×16" in out
+    assert [path for path in sorted(here.rglob("*.*")) if "__pycache__" not in str(path)] == before
+
+
+def test_the_wall_of_a_text_is_the_one_that_is_measured(here, camwall_):
+    """Of a walled model of one's own its own; of a network what is written, also as a picture."""
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[:, :8] = 255
+    Image.fromarray(pixels).save(here / "left.png")
+    for wall, hidden in (("columns:8:left", "columns 0–7"), ("left.png", "columns 0–7")):
+        status, out, _ = camwall_(f"certify mine:network --wall {wall}")
+        assert (status, hidden in out) == (0, True), out
+    status, out, _ = camwall_("certify mine:walled")
+    assert (status, "rows 8–15" in out) == (0, True)
+    status, out, _ = camwall_("certify mine:network")  # 5/7 of 16 rows
+    assert (status, "rows 11–15" in out) == (0, True)
+
+
+def test_a_network_of_torch_hub(here, camwall_):
+    """By a folder with a hubconf.py, as by a repository's name."""
+    conf = "from mine import network as made\ndef tiny(pretrained): return made()[0]\n"
+    (here / "hubconf.py").write_text(f"import sys; sys.path.insert(0, '.')\n{conf}")
+    status, _, said = camwall_("certify hub:.:tiny")
+    assert (status, "how images are prepared for a Sequential is not known" in said) == (2, True)
+
+
+MISTAKES = {
+    "check nowhere:network images": "nowhere:network cannot be imported (No module named",
+    "check mine:nothing images": "has no attribute 'nothing'",
+    "check mine:brightness images": "mine:brightness fails in",
+    "check resnet images": "unknown network 'resnet'; known: ",
+    "check none.pt images": "no checkpoint at none.pt",
+    "check mine:walled images --wall 4": "mine:walled has its wall: leave wall",
+    "check mine:network nowhere": "no folder nowhere",
+    "check mine:network .": "no images in .",
+    "check mine:network images --layer 7": "no layer '7'",
+    "check mine:network images --wall fence": "'fence' is no wall: write its first hidden row",
+    "check mine:network images --wall 16": "the wall row must lie within the image, 1 to 15",
+    "check mine:network images --wall columns:8:up": "'columns:8:up' is no wall",
+    "check mine:network images --device abacus": "no device 'abacus'",
+    "check mine:network images --methods Grad": "unknown method 'Grad'",
+    "check mine:network images --methods mine:small": "small gave maps of shape [1, 8, 16]; a",
+    "check mine:network images --methods mine:undefined": "holds NaN or infinite values",
+    "check mine:network images --methods mine:fails": "mine:fails fails in",
+    "check mine:network images --metrics sharpness": "unknown metric 'sharpness'",
+    "check mine:network images --out images": "images holds other files",
+    "check mine:network images --construction none": "known: whole, apart",
+    "check mine:network images --engine none": "unknown engine 'none'",
+    "check --out": "Option '--out' requires an argument",
+    "check mine:network images more": "unexpected extra argument",
+    "chek": "No such command 'chek'",
+    "stacks mix": "Missing argument 'source'",
+    "stacks mix nowhere made": "no folder nowhere",
+    "stacks gen images made --n 3": "the builder gen takes no n",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(here, camwall_, line):
+    """That says what was wrong; nothing is written."""
+    status, out, said = camwall_(line)
+    lines = [each for each in said.replace("\r", "\n").splitlines() if each.startswith("camwall: ")]
+    assert status == 2, said
+    assert out == ""
+    assert len(lines) == 1
+    assert said.rstrip().endswith(lines[0])
+    assert MISTAKES[line] in lines[0]
+    assert not list(here.rglob("*.csv"))
+
+
+def test_a_missing_extra_is_one_line(here, camwall_, monkeypatch):
+    """That says what to install."""
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    status, _, said = camwall_("check mine:network images --methods FEM")
+    assert (status, "pip install 'camwall[grad-cam]'" in said) == (2, True)
+
+
+def command(line: str, folder: Path) -> subprocess.Popen:
+    """The command line as a process of its own, as a user starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "camwall", *line.split()],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_next_call_does(here):
+    """Records that were finished before are kept as they were."""
+    line = "check mine:network images --methods mine:slow --out run"
+    process = command(line, here)
+    records = here / "run" / "records" / "records-0000.jsonl"
+    end = time.monotonic() + 120
+    while not (records.is_file() and records.read_bytes().count(b"\n")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.rstrip().endswith(
+        "camwall: stopped; what is finished is in run, and the same command goes on from there"
+    )
+    assert "Traceback" not in said
+    first = records.read_bytes().splitlines()[0]
+    process = command(line, here)
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "slow" in out
+    assert records.read_bytes().splitlines()[0] == first
+    assert len(pd.read_csv(here / "run" / "table.csv")) == 1
+    given = json.loads((here / "run" / "manifest.json").read_text())
+    assert given["command"] == f"camwall {line}"
+    assert "proved by construction" in given["certificate"]
+
+
+def test_mistakes_end_a_real_process_with_2(here):
+    """Without a traceback: a command's own, and typer's."""
+    for line, message in (
+        ("certify mine:network --wall 0", "must lie within the image"),
+        ("check --wal 3", "No such option: --wal"),
+    ):
+        process = command(line, here)
+        out, said = process.communicate(timeout=120)
+        assert (process.returncode, out, len(said.splitlines())) == (2, "", 1), said
+        assert message in said
+
+
+def test_the_doctor_finds_what_is_wrong(tmp_path, camwall_, monkeypatch):
+    """A package outside its range, and a file with other contents; else status 0."""
+    monkeypatch.setenv("CAMWALL_CACHE", str(tmp_path))
+    status, out, _ = camwall_("doctor")
+    assert status == 0, out
+    assert f"torch {torch.__version__.partition('+')[0]}" in " ".join(out.split())
+    assert "stamps not there: camwall fetch stamps" in " ".join(out.split())
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for name in sources.SOURCES["fashion-mnist"].checksums():
+        (folder / name).write_bytes(b"other")
+    status, out, said = camwall_("doctor")
+    assert (status, "has other contents than expected" in out) == (1, True)
+    assert "1 of these are no good" in said
+    (folder / name).unlink()
+    monkeypatch.setattr(doctor, "version", lambda name: "0.0.1")
+    status, out, _ = camwall_("doctor")
+    assert (status, "outside the versions that fit" in out) == (1, True)
+
+
+def test_the_methods_are_listed_with_what_they_need(camwall_):
+    """One line each."""
+    status, out, _ = camwall_("methods")
+    assert status == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("HiResCAM ")]
+    assert line.split()[1] == "no"
