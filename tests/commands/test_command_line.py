@@ -95,6 +95,7 @@ def test_a_network_and_a_method_of_ones_own(here, camwall_):
     assert status == 0, said
     verdicts = {line.split()[0]: line for line in out.splitlines()[1:4]}
     assert "sees through" in verdicts["GradCAM"]
+    assert "one signed weight a channel" in verdicts["GradCAM"]
     assert "sees through" in verdicts["brightness"]
     assert "blind" in verdicts["visible"]
     assert "hidden: rows 8–15 of 16×16" in out

@@ -159,9 +159,11 @@ def show(frame: "pd.DataFrame", caption: str = "") -> None:
 
 
 def _report(report: Any) -> None:
-    """The table of a check, with its verdicts."""
-    _, _, levels = str(report).rpartition("\n")
-    show(report.formatted, levels)
+    """The table of a check, with its verdicts and their causes."""
+    table = report.formatted.drop(columns="of its mean, %")
+    if "verdict" in table:
+        table.insert(1, "cause", report.verdicts["cause"].fillna(""))
+    show(table, str(report).rpartition("\n")[2])
 
 
 def _stacks(made: Any) -> None:
