@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from camwall.audit.cases import UNIT, Case, cases
+from camwall.audit.cases import UNIT, Case, cases, given
 from camwall.audit.implementations import Implementation, implementations
 from camwall.audit.oracles import EQUATIONS
 from camwall.errors import in_one_line
@@ -48,7 +48,7 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 
 
 def rows(
-    wanted: Iterable[Implementation] | None = None, given: Iterable[Case] | None = None
+    wanted: Iterable[Implementation] | None = None, inputs: Iterable[Case] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Run implementations, by default all, on cases, by default all.
 
@@ -60,12 +60,12 @@ def rows(
         ``response`` and ``equation_response``, how far each map moves when what the network cannot
         see is changed; ``note``, why there are none: a package that is not installed, an error.
     """
-    inputs = list(cases() if given is None else given)
+    of_cases = list(cases() if inputs is None else inputs)
 
     @cache
     def equation(method: str, index: int) -> tuple[Tensor, Tensor | None]:
         """The map of the paper's equation of a case's image and of its repaint, in float64."""
-        case = inputs[index]
+        case = of_cases[index]
         double = deepcopy(case.network).double()
         first, second = (
             None
@@ -77,7 +77,7 @@ def rows(
         return first, second
 
     for each in implementations() if wanted is None else wanted:
-        for index, case in enumerate(inputs):
+        for index, case in enumerate(of_cases):
             if each.method in OF_PIXELS and not isinstance(case.network.layer, nn.ReLU):
                 continue
             row: dict[str, Any] = {
@@ -111,6 +111,36 @@ def rows(
                 row["response"] = response(found, moved)
                 row["equation_response"] = response(expected, repainted)
             yield row
+
+
+def on_maps(
+    methods: Iterable[str], maps: Tensor, gradients: Tensor, size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """What the equation and each package that is installed make of the same maps and gradients.
+
+    Parameters
+    ----------
+    methods : of `EQUATIONS`, those that need nothing else
+    maps, gradients : tensors [N, V, h, w]
+    size : (H, W)
+
+    Returns
+    -------
+    dict
+        ``"method (paper)"``, ``"method (package)"`` → what is shown, [N, H, W] in [0, 1].
+    """
+    networks = [given(b, g, 1.0) for b, g in zip(maps, gradients, strict=True)]
+    found = {}
+    for method in methods:
+        found[f"{method} (paper)"] = [
+            torch.from_numpy(EQUATIONS[method](deepcopy(each).double(), b.double(), UNIT))
+            for each, b in zip(networks, maps, strict=True)
+        ]
+        for each in implementations():
+            if each.method == method and each.version and each.package != "camwall":
+                pairs = zip(networks, maps, strict=True)
+                found[f"{method} ({each.package})"] = [each(deepcopy(n), b) for n, b in pairs]
+    return {name: torch.stack([shown(m, size) for m in each]) for name, each in found.items()}
 
 
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":
