@@ -172,6 +172,6 @@ def implementations() -> Iterator[Implementation]:
         yield Implementation(method, "captum", name, partial(_captum, name))
         name = name.replace("LRP", "Epsilon")
         yield Implementation(method, "zennit", name, partial(_zennit, name))
-    for name in METHODS:
-        if name in shared or name in PAPER_VARIANTS:
+    for name, known in METHODS.items():
+        if known.raw is not None and (name in shared or name in PAPER_VARIANTS):
             yield Implementation(name.partition(" (")[0], "camwall", name, partial(ours, name))
