@@ -16,7 +16,7 @@ from camwall.errors import CamwallError
 from camwall.methods import Evidence, Saliency
 from camwall.metrics import METRICS, Metric
 from tests.helpers import networks
-from tests.helpers.checks import SIZE, brightness, image_files, quiet, small_model, some_images
+from tests.helpers.checks import ROW, SIZE, brightness, image_files, quiet, small_model, some_images
 
 
 def top_left(evidence: Evidence, maps: Saliency) -> Tensor:
@@ -93,6 +93,23 @@ def test_metrics_are_those_of_the_functions(model, images) -> None:
     shown = camwall.explain(model, images, "GradCAM++")
     assert torch.equal(found[0], camwall.leak(shown, model.wall))
     assert torch.equal(found[1], camwall.leak(shown, model.wall, clear_of=model.visible_cells))
+
+
+def test_other_shares_behind_the_wall(model) -> None:
+    """Of literal maps: l1, squares, the largest value; ties count by their share."""
+    literal = torch.zeros(3, SIZE, SIZE)
+    literal[0, 0, :2], literal[0, ROW, 0] = 2.0, 4.0
+    literal[1, ROW - 1 : ROW + 3, 0] = 1.0  # of four largest values three
+
+    def drawn(model, images, target):
+        return literal
+
+    names = ["leak_l1", "leak_energy", "maximum"]
+    records = quiet(model, some_images(3), [drawn], metrics=names, batch=3).records
+    assert records["leak_l1"].tolist() == [0.5, 0.75, 0]
+    assert records["leak_energy"].tolist() == pytest.approx([16 / 24, 0.75, 0])
+    assert records["maximum"][:2].tolist() == [1, 0.75]
+    assert np.isnan(records["maximum"][2])
 
 
 def test_ones_own_from_check_to_table(model, images, masks) -> None:

@@ -12,7 +12,9 @@ from camwall.check.report import Report, bootstrap, columns
 from camwall.errors import CamwallError
 
 Dataset = Literal["STACK-MIX", "STACK-GEN"]
-_COLUMNS = {"STACK-MIX": "mix", "STACK-GEN": "gen"}
+_COLUMNS: dict[Dataset, str] = {"STACK-MIX": "mix", "STACK-GEN": "gen"}
+#: The paper's data sets.
+PUBLISHED = tuple(_COLUMNS)
 #: Stacks of each in the paper.
 IMAGES = 100
 

@@ -1,18 +1,20 @@
 """From records to the table: means with their uncertainty, and the levels to read them by."""
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from camwall.check import folder as files
+from camwall.check.gallery import Gallery
 from camwall.check.verdicts import FINDINGS, VERDICT, judged
 from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, Engine
-from camwall.runs import write_csv, write_json, writing
 from camwall.wall import Wall
 
 if TYPE_CHECKING:
@@ -81,7 +83,9 @@ class Report:
         One row for each image and method: ``image``, ``method``, ``target``, each metric by its
         name (``response``, ``leak`` and ``leak_clear``, bleed left out, are NaN where they were
         not asked for), ``empty``, ``prediction``, ``seconds``, ``group`` of images that share a
-        visible half, and ``rank`` of the image's label among the scores where it has one.
+        visible half, ``rank`` of the image's label among the scores where it has one, ``repaint``
+        that moved the map most, ``mechanism`` by which the register says that the method sees
+        through, and what `camwall.metrics.experiments` found.
     wall : Wall
     methods : tuple of str
         In the order of the table.
@@ -89,6 +93,8 @@ class Report:
         The mean leak of maps that are noise.
     identity : dict
         What was checked: digests of model and images, metrics, engine.
+    gallery : dict
+        Small pictures of the first images and their maps, see `camwall.check.gallery`.
     """
 
     records: pd.DataFrame
@@ -96,6 +102,7 @@ class Report:
     methods: tuple[str, ...]
     random_level: float
     identity: dict[str, Any]
+    gallery: Gallery = field(default_factory=dict)
 
     @property
     def flat_level(self) -> float:
@@ -237,34 +244,50 @@ class Report:
             self.records[~self.records["empty"]], self.methods, self.flat_level, self.random_level
         )
 
-    def save(self, folder: str | Path, manifest: dict[str, Any]) -> Path:
-        """Write ``table.csv``, ``records.csv`` and ``manifest.json``, each in one step."""
-        folder = Path(folder)
-        levels = {"flat_level": self.flat_level, "random_level": self.random_level}
-        with writing(folder):
-            write_csv(folder / "table.csv", self.table, index=True)
-            write_csv(folder / "records.csv", self.records)
-            write_json(
-                folder / "manifest.json",
-                manifest | levels | {"wall": self.wall.as_json(), "identity": self.identity},
-            )
-        return folder
+    @property
+    def rank_correlations(self) -> dict[str, float]:
+        """Spearman's of the mean leaks with the paper's, by its data set, over shared methods.
+
+        Without HiResCAM, which is last by a theorem; NaN below three methods.
+        """
+        from camwall.check.beside import PUBLISHED, compare
+
+        return {data: compare(self.table, data, without=["HiResCAM"])[1] for data in PUBLISHED}
+
+    def save(
+        self,
+        folder: str | Path,
+        manifest: Mapping[str, Any],
+        *,
+        tables: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+    ) -> Path:
+        """Write the report's files in one step: without ``manifest.json``, written last, no report.
+
+        ``table.csv``, ``verdicts.csv``, ``records.csv``, ``gallery.json`` and ``report.html``, one
+        page that stands alone; without the extra ``plots`` there is a warning in the page's place.
+
+        Parameters
+        ----------
+        folder : path
+        manifest : mapping
+            How the report came to be (`camwall.runs.manifest`). The page shows its ``command``,
+            ``certificate``, ``versions``, ``commit`` and ``date``.
+        tables : file name → DataFrame, optional
+            What else belongs to it, as CSV.
+        """
+        files.save(self, Path(folder), manifest, tables)
+        return Path(folder)
 
     @staticmethod
     def load(folder: str | Path) -> "Report":
-        """Read a report that `save` wrote."""
-        folder = Path(folder)
-        if not (folder / "manifest.json").is_file():
-            raise CamwallError(f"no report in {folder}: it has no manifest.json")
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        records = pd.read_csv(folder / "records.csv", dtype={"image": str})
-        return Report(
-            records=records,
-            wall=Wall.from_json(manifest["wall"]),
-            methods=tuple(dict.fromkeys(records["method"])),
-            random_level=manifest["random_level"],
-            identity=manifest["identity"],
-        )
+        """Read a report that `save` wrote.
+
+        Raises
+        ------
+        CamwallError
+            No report, a damaged one, or files that do not belong together.
+        """
+        return Report(**files.load(Path(folder)))
 
 
 def default_methods(engine: Engine = "camwall") -> list[str]:

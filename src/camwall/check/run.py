@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
+from camwall.check.gallery import SHOWN, gathered_in, pictured
 from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
@@ -191,7 +192,11 @@ def check(
     wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])
     frame = pd.DataFrame(store.found + added).drop_duplicates(["image", "method"])
     return Report(
-        records=frame.set_index(["image", "method"]).loc[wanted].reset_index(),
+        gallery=gathered_in(store.found + added, pictures.names, names),
+        records=frame.drop(columns="pictures", errors="ignore")
+        .set_index(["image", "method"])
+        .loc[wanted]
+        .reset_index(),
         wall=model.wall,
         methods=tuple(names),
         random_level=random_level(model.wall, tuple(model.visible_cells.shape)),
@@ -243,4 +248,7 @@ def _measured(
     records = [dict(zip(columns, row, strict=True)) for row in rows]
     for place, (number, record) in enumerate(zip(group, records, strict=True)):
         record |= found_why(evidence, place, method, number, record)
+        if number < SHOWN:
+            image = evidence.images[place]
+            record["pictures"] = pictured(image, shown[place], evidence.model.preprocessing)
     return records

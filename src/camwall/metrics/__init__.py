@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 from camwall.methods.registry import named
 from camwall.metrics.faithfulness import FAITHFULNESS, distances
-from camwall.metrics.leak import LEAK, LEAK_CLEAR, is_empty, leak, mean_leak, random_level
+from camwall.metrics.leak import (
+    LEAK,
+    LEAK_CLEAR,
+    LEAK_ENERGY,
+    LEAK_L1,
+    MAXIMUM,
+    is_empty,
+    leak,
+    mean_leak,
+    random_level,
+)
 from camwall.metrics.localisation import LOCALISATION
 from camwall.metrics.metric import Measure, Metric
 from camwall.metrics.response import REPAINTS, RESPONSE, change, repaint, response
@@ -38,7 +48,17 @@ AnyMetric = str | Metric | Measure
 
 #: Every metric by its name; one of your own needs no entry.
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (RESPONSE, LEAK, LEAK_CLEAR, *FAITHFULNESS, *LOCALISATION)
+    metric.name: metric
+    for metric in (
+        RESPONSE,
+        LEAK,
+        LEAK_CLEAR,
+        LEAK_L1,
+        LEAK_ENERGY,
+        MAXIMUM,
+        *FAITHFULNESS,
+        *LOCALISATION,
+    )
 }
 
 

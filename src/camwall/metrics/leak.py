@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.methods import explain_each, render
+from camwall.methods import Evidence, Saliency, explain_each, render
 from camwall.metrics.metric import Metric
 from camwall.models import WalledModel
 from camwall.wall import Wall
@@ -47,12 +47,24 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
         )
     if not torch.isfinite(maps).all():
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
-    # In float32 squares of values below 1e-23 would vanish; not every device knows double.
-    energy = maps.cpu().double().square().flatten(1)
     behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
-    hidden = energy @ behind.flatten().double()
-    total = hidden + energy @ (~wall.hidden).flatten().double()
-    return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0).sqrt()
+    # In float32 squares of values below 1e-23 would vanish; not every device knows double.
+    return _share(maps.cpu().double().square(), behind, wall).sqrt()
+
+
+def _share(amounts: Tensor, behind: Tensor, wall: Wall) -> Tensor:
+    """Of amounts [N, H, W] ≥ 0 the share that lies ``behind``, against that and what is visible."""
+    flat = amounts.flatten(1)
+    hidden = flat @ behind.flatten().double()
+    total = hidden + flat @ (~wall.hidden).flatten().double()
+    return torch.where(total > 0, hidden / total.where(total > 0, 1.0), 0.0)
+
+
+def _largest(evidence: Evidence, maps: Saliency) -> Tensor:
+    """1 where a map's largest value lies behind the wall, else 0; NaN of an empty map."""
+    shown, hidden = maps.shown.cpu(), evidence.model.wall.hidden
+    largest = (shown == shown.amax(dim=(1, 2), keepdim=True)).double()
+    return _share(largest, hidden, evidence.model.wall).where(~is_empty(shown), torch.nan)
 
 
 LEAK = Metric(
@@ -66,6 +78,25 @@ LEAK_CLEAR = Metric(
     lambda evidence, maps: leak(
         maps.shown, evidence.model.wall, clear_of=evidence.model.visible_cells
     ),
+)
+
+
+LEAK_L1 = Metric(
+    "leak_l1",
+    "the share of the map's l1 norm behind the wall",
+    lambda evidence, maps: _share(
+        maps.shown.cpu().double().abs(), evidence.model.wall.hidden, evidence.model.wall
+    ),
+)
+LEAK_ENERGY = Metric(
+    "leak_energy",
+    "the share of the map's squares behind the wall, the leak squared",
+    lambda evidence, maps: leak(maps.shown, evidence.model.wall).square(),
+)
+MAXIMUM = Metric(
+    "maximum",
+    "whether the map's largest value lies behind the wall, of several the share that does",
+    _largest,
 )
 
 

@@ -1,5 +1,6 @@
 """Figures of leaks and responses: image by image, and as means beside one another."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -46,16 +47,18 @@ def leak_distribution(
     data = records.assign(percent=100 * records["leak"])
     sns.stripplot(data, **shown, size=2.5, alpha=0.45, jitter=0.28, color=colour("", 0))
     black = dict.fromkeys(("markerfacecolor", "markeredgecolor"), "black")
-    sns.boxplot(
-        data,
-        **shown,
-        fliersize=0,
-        width=0.6,
-        boxprops={"facecolor": "none"},
-        linewidth=1.0,
-        showmeans=True,
-        meanprops={"marker": "D", "markersize": 4, **black},
-    )
+    with warnings.catch_warnings():  # seaborn 0.13 asks Matplotlib 3.11 in its old way
+        warnings.filterwarnings("ignore", message="vert: bool was deprecated")
+        sns.boxplot(
+            data,
+            **shown,
+            fliersize=0,
+            width=0.6,
+            boxprops={"facecolor": "none"},
+            linewidth=1.0,
+            showmeans=True,
+            meanprops={"marker": "D", "markersize": 4, **black},
+        )
     levels = {"flat map": (flat_level, "--"), "random map": (random_level, ":")}
     if abs(flat_level - random_level) < 0.01:  # one line, at this scale
         levels = {"flat or random map": (flat_level, "--")}
