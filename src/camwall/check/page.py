@@ -52,8 +52,11 @@ def write_page(report: "Report", path: Path, manifest: Mapping[str, Any]) -> Pat
     # A name with two dollars is no formula, and one in any script is no reason to warn.
     with plt.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        distribution = picture(report.plot(), "Each image's leak, a row for each method")
-        shown = picture(_gallery(report), "Maps over images") if report.gallery else ""
+        leaks = gallery = ""
+        if report.records.loc[~report.records["empty"], "leak"].notna().any():
+            leaks = picture(report.plot(), "Each image's leak, a row for each method")
+        if report.gallery:
+            gallery = picture(_gallery(report), "Maps over images")
     verdicts = report.verdicts
     page = around.get_template("page.html").render(
         report=report,
@@ -66,8 +69,8 @@ def write_page(report: "Report", path: Path, manifest: Mapping[str, Any]) -> Pat
             if (verdicts[column] == name).any()
         },
         correlations=report.rank_correlations,
-        distribution=distribution,
-        gallery=shown,
+        leaks=leaks,
+        gallery=gallery,
     )
     return write_atomic(path, lambda file: file.write_text(page, encoding="utf-8"))
 

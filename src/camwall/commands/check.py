@@ -73,9 +73,9 @@ def check_named(
     metrics : list of str, optional
         Names of `camwall.metrics.METRICS`, or ``MODULE:FUNCTION``; response and leak if not given.
     out : path, optional
-        Folder that gets ``table.csv``, ``records.csv``, ``stacks.csv`` (what each image shows),
-        ``manifest.json``, and under ``records/`` what a stopped run needs to go on. Nothing is
-        written if not given.
+        Folder that gets ``report.html`` (all in one page), ``table.csv``, ``verdicts.csv``,
+        ``records.csv``, ``stacks.csv`` (what each image shows), ``manifest.json``, and under
+        ``records/`` what a stopped run needs to go on. Nothing is written if not given.
     device : str, optional
         ``cpu``, ``cuda`` or ``mps``; an accelerator, where there is one, if not given.
     construction : str
@@ -167,8 +167,7 @@ def check_named(
             processes=state.num_processes,
             certificate=str(certificate),
         )
-        report.save(out, manifest)
         images_of = chosen.frame.assign(image=[path.name for path in chosen.paths])
-        runs.write_csv(Path(out) / "stacks.csv", images_of)
+        report.save(out, manifest, tables={"stacks.csv": images_of})
     state.wait_for_everyone()
     return report
