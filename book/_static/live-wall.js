@@ -7,8 +7,8 @@
   const { side, walls, methods, cases } = data;
   const [rows, columns] = data.grid;
   const cells = rows * columns;
-  const OVERLAY = 0.6; // how much of a map's colour covers the picture, as in the book's figures
-  const EPS = 1e-7;
+  const { change, make, put, name, radios, hint, panel, card, percent, moves } = window.camwall;
+  const { isVisible, leak, render, overlaid, plate } = window.camwall.drawn(data);
   const DIAL = "dial";
   const BEHIND = ["same", "other", "none", "noise"];
 
@@ -26,87 +26,19 @@
     return decoded.get(id);
   }
 
-  /** To [0, 1]; a constant map becomes 0. */
-  function minMax(map) {
-    let low = Infinity;
-    let high = -Infinity;
-    for (const value of map) {
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-    return map.map((value) => (value - low) / (EPS + (high - low)));
-  }
-
-  /** Which two cells a pixel lies between, and how near to the second: half-pixel centres. */
-  function neighbours(count) {
-    return Array.from({ length: side }, (_, pixel) => {
-      const place = Math.max(0, ((pixel + 0.5) * count) / side - 0.5);
-      const first = Math.floor(place);
-      return [first, Math.min(first + 1, count - 1), place - first];
-    });
-  }
-  const across = neighbours(columns);
-  const down = neighbours(rows);
-
-  function upsample(map) {
-    const wide = new Float64Array(rows * side);
-    for (let r = 0; r < rows; r += 1) {
-      across.forEach(([a, b, share], x) => {
-        wide[r * side + x] = map[r * columns + a] * (1 - share) + map[r * columns + b] * share;
-      });
-    }
-    const full = new Float64Array(side * side);
-    down.forEach(([a, b, share], y) => {
-      for (let x = 0; x < side; x += 1) {
-        full[y * side + x] = wide[a * side + x] * (1 - share) + wide[b * side + x] * share;
-      }
-    });
-    return full;
-  }
-
-  const render = (raw) => minMax(upsample(minMax(raw)));
-
-  /** The share of a map's norm from row (axis 0) or column (axis 1) `at` on. */
-  function leak(map, axis, at) {
-    let total = 0;
-    let hidden = 0;
-    map.forEach((value, i) => {
-      total += value * value;
-      if ((axis ? i % side : Math.floor(i / side)) >= at) hidden += value * value;
-    });
-    return total > 0 ? Math.sqrt(hidden / total) : 0;
-  }
-
-  /** How far a map moves, in units of its norm. */
-  function change(before, after) {
-    let moved = 0;
-    let size = 0;
-    before.forEach((value, i) => {
-      moved += (value - after[i]) ** 2;
-      size += value * value;
-    });
-    return moved === 0 ? 0 : Math.sqrt(moved / size);
-  }
-
-  /** Which cells have no hidden pixel in their block. */
-  function isVisible(cell, axis, at) {
-    const place = axis ? cell % columns : Math.floor(cell / columns);
-    return Math.ceil(((place + 1) * side) / (axis ? columns : rows)) <= at;
-  }
-
   /**
    * The dial. The gradient is one number a channel at the visible cells and 0 at the hidden ones, so its
    * mean over a window is that number times the visible share of the window, and GradCAM has the share of
    * the whole map.
    */
-  function windowed(gradcam, radius, axis, at) {
+  function windowed(gradcam, radius, wall) {
     const share = (row, column, reach) => {
       let seen = 0;
       let all = 0;
       for (let r = Math.max(0, row - reach); r <= Math.min(rows - 1, row + reach); r += 1) {
         for (let c = Math.max(0, column - reach); c <= Math.min(columns - 1, column + reach); c += 1) {
           all += 1;
-          seen += isVisible(r * columns + c, axis, at);
+          seen += isVisible(r * columns + c, wall);
         }
       }
       return seen / all;
@@ -124,13 +56,14 @@
   const chosen = () => cases[state.case];
   const under = () => chosen().walls[state.wall];
   const at = () => walls[state.wall];
+  const wall = () => ({ axis: chosen().axis, at: at() });
   const covered = () => at() <= chosen().at;
   const scores = (behind = state.behind) => under().scores[under().which[behind]];
 
   /** The raw map of a method, or of the dial, with `behind` behind the wall. */
   function rawOf(name, behind = state.behind) {
     const raw = rawMap(under().maps[behind][place(name === DIAL ? "GradCAM" : name)]);
-    return name === DIAL ? windowed(raw, state.dial, chosen().axis, at()) : raw;
+    return name === DIAL ? windowed(raw, state.dial, wall()) : raw;
   }
 
   /** The largest change of a map among what can be put behind the wall; null where the network sees it. */
@@ -142,12 +75,6 @@
 
   // -- words
 
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
-  const moves = (share) => {
-    if (share === null) return "–";
-    if (share === 0) return "exactly 0";
-    return Number.isFinite(share) ? percent(share) : "from nothing";
-  };
   const called = (name) => (name === DIAL ? `the dial at ${span(state.dial)}` : name);
   const span = (radius) => {
     if (radius === 0) return "HiResCAM";
@@ -181,62 +108,7 @@
     return pen.getImageData(0, 0, side, side);
   }
 
-  const palette = Uint8Array.from(data.colours.match(/../g), (pair) => parseInt(pair, 16));
-
-  /** A rendered map over the grey photograph. */
-  function overlaid(photo, map) {
-    const shown = new ImageData(side, side);
-    map.forEach((value, i) => {
-      const colour = 3 * Math.min(255, Math.floor(256 * value));
-      const grey = (photo.data[4 * i] + photo.data[4 * i + 1] + photo.data[4 * i + 2]) / 3;
-      for (let k = 0; k < 3; k += 1) {
-        shown.data[4 * i + k] = (1 - OVERLAY) * grey + OVERLAY * palette[colour + k];
-      }
-      shown.data[4 * i + 3] = 255;
-    });
-    return shown;
-  }
-
   // -- the page
-
-  function make(tag, attributes = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) {
-      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-      else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-    }
-    node.append(...children);
-    return node;
-  }
-
-  /** A picture with the wall drawn over it; one without a text says nothing beside its caption. */
-  function plate(...more) {
-    const canvas = make("canvas", { width: side, height: side, "aria-hidden": "true" });
-    return make("span", { class: "lw-plate" }, canvas, make("span", { class: "lw-line" }), ...more);
-  }
-
-  function name(node, text) {
-    const canvas = node.querySelector("canvas");
-    canvas.removeAttribute("aria-hidden");
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", text);
-  }
-
-  /** A group of radio buttons; `children(i)` is what stands in the label of the i-th. */
-  function radios(name, legend, count, children, choose) {
-    const options = Array.from({ length: count }, (_, i) =>
-      make(
-        "label",
-        {},
-        make("input", { type: "radio", name: `lw-${name}`, value: i, checked: i === 0, onchange: () => choose(i) }),
-        ...children(i),
-      ),
-    );
-    return make("fieldset", { class: `lw-${name}` }, make("legend", {}, legend), ...options);
-  }
-
-  const hint = (text) => make("p", { class: "lw-hint" }, text);
-  const number = (name) => make("b", { class: `lw-${name}` });
 
   const pictures = radios(
     "cases",
@@ -255,8 +127,7 @@
 
   const seenTag = make("span", { class: "lw-tag lw-seen" }, "the network sees this");
   const hiddenTag = make("span", { class: "lw-tag lw-hidden" }, "hidden from the network");
-  const grip = make("div", { class: "lw-grip", "aria-hidden": "true" });
-  const photo = plate(seenTag, hiddenTag, grip);
+  const photo = plate(seenTag, hiddenTag);
 
   const swap = radios(
     "behind",
@@ -288,78 +159,28 @@
     update("wall");
   }
 
-  grip.addEventListener("pointerdown", (event) => {
-    grip.setPointerCapture(event.pointerId);
-    event.preventDefault();
-  });
-  grip.addEventListener("pointermove", (event) => {
-    if (!grip.hasPointerCapture(event.pointerId)) return;
-    const box = photo.getBoundingClientRect();
-    const along = chosen().axis ? (event.clientX - box.left) / box.width : (event.clientY - box.top) / box.height;
-    const off = walls.map((wall) => Math.abs(wall - along * side));
+  window.camwall.gripped(photo, () => chosen().axis, (share) => {
+    const off = walls.map((wall) => Math.abs(wall - share * side));
     move(off.indexOf(Math.min(...off)));
   });
 
-  /** One of the two large maps, with its choice of a method. */
-  function panel(which, label) {
-    const choice = make(
-      "select",
-      {
-        "aria-label": label,
-        onchange: () => {
-          state[which] = choice.value;
-          update("method");
-        },
-      },
-      ...methods.map(({ name }) => make("option", { value: name }, name)),
-      make("option", { value: DIAL }, "between the two (dial)"),
-    );
-    const shown = plate();
-    const values = make(
-      "p",
-      { class: "lw-values" },
-      make("span", {}, "leak ", number("leak")),
-      make("span", {}, "response ", number("response")),
-    );
-    return { node: make("div", { class: `lw-panel lw-${which}` }, choice, shown, values), which, choice };
-  }
-  const panels = [panel("left", "Method at the left"), panel("right", "Method at the right")];
-
-  const scoreRows = make("tbody");
-  const frozen = make("p", { class: "lw-frozen" });
-  const scoreTable = make(
-    "table",
-    {},
-    make("caption", {}, "What the network answers"),
-    make(
-      "thead",
-      {},
-      make("tr", {}, ...["class", "probability", "score"].map((text) => make("th", { scope: "col" }, text))),
-    ),
-    scoreRows,
+  const choices = [...methods.map((method) => [method.name, method.name]), [DIAL, "between the two (dial)"]];
+  const panels = ["left", "right"].map((which) =>
+    panel(plate(), which, `Method at the ${which}`, choices, (value) => {
+      state[which] = value;
+      update("method");
+    }),
   );
 
-  const card = (method) =>
-    make(
-      "button",
-      {
-        type: "button",
-        class: "lw-card",
-        "data-method": method.name,
-        onclick: () => {
-          state.right = method.name;
-          update("method");
-        },
-      },
-      plate(),
-      make("span", { class: "lw-name" }, method.name),
-      make("span", {}, "leak ", number("leak")),
-      make("span", {}, "response ", number("response")),
-    );
-  const cards = (sees) => {
-    const own = methods.filter((method) => method.sees === sees).map(card);
-    return make("div", { class: "lw-cards", style: `--count: ${own.length}` }, ...own);
-  };
+  const scoreTable = window.camwall.scoreTable("What the network answers");
+  const frozen = make("p", { class: "lw-frozen" });
+
+  const all = window.camwall.cards(methods, (method) =>
+    card(plate(), method, () => {
+      state.right = method;
+      update("method");
+    }),
+  );
 
   const dial = make("input", {
     type: "range", id: "lw-dial", min: 0, max: Math.max(rows, columns) - 1, step: 1, value: state.dial,
@@ -378,13 +199,7 @@
     swap,
     make("div", { class: "lw-panel lw-photo" }, make("p", { class: "lw-title" }), photo, wallControl),
     ...panels.map(({ node }) => node),
-    make("div", { class: "lw-scores" }, scoreTable, frozen),
-  );
-  const all = make(
-    "div",
-    { class: "lw-all" },
-    make("section", {}, make("h2", { class: "lw-head" }, "These see through it"), cards(true)),
-    make("section", {}, make("h2", { class: "lw-head" }, "These do not"), cards(false)),
+    make("div", { class: "lw-scores" }, scoreTable.table, frozen),
   );
   root.append(
     pictures,
@@ -412,33 +227,20 @@
   root.querySelectorAll(".lw-cases label").forEach((label, i) => {
     label.classList.toggle("lw-upright", cases[i].axis === 1);
     label.style.setProperty("--at", cases[i].at / side);
-    photograph(i, 0).then((pixels) => label.querySelector("canvas").getContext("2d").putImageData(pixels, 0, 0));
+    photograph(i, 0).then((pixels) => put(label, pixels));
   });
 
-  function put(node, name) {
+  function show(node, name) {
     const map = render(rawOf(name));
-    const values = { leak: leak(map, chosen().axis, at()), response: response(name) };
-    node.querySelector("canvas").getContext("2d").putImageData(overlaid(pixels, map), 0, 0);
-    node.querySelector(".lw-leak").textContent = percent(values.leak);
-    const small = node.classList.contains("lw-card") && values.response === 0;
-    node.querySelector(".lw-response").textContent = small ? "0" : moves(values.response);
-    Object.assign(node.dataset, values);
+    const values = { leak: leak(map, wall()), response: response(name) };
+    put(node, overlaid(pixels, map));
+    window.camwall.tell(node, values);
     return values;
   }
 
   function putScores() {
     const { top, count, print } = scores();
-    scoreRows.replaceChildren(
-      ...top.map(([name, share, score]) =>
-        make(
-          "tr",
-          {},
-          make("th", { scope: "row" }, name),
-          make("td", { style: `--share: ${share}` }, percent(share)),
-          make("td", {}, score),
-        ),
-      ),
-    );
+    scoreTable.fill(top);
     frozen.textContent = covered()
       ? `All ${count} scores are equal bit for bit, whichever of the four stands behind the wall. SHA-256 of them all: ` +
         `${print}…`
@@ -495,12 +297,9 @@
     if (turn !== latest) return; // another act came in between
     pixels = drawn;
     const { axis } = chosen();
-    for (const part of [main, all]) {
-      part.classList.toggle("lw-upright", axis === 1);
-      part.style.setProperty("--at", at() / side);
-    }
+    window.camwall.stand([main, all], wall(), side);
     root.querySelector(".lw-title").textContent = chosen().name;
-    photo.querySelector("canvas").getContext("2d").putImageData(pixels, 0, 0);
+    put(photo, pixels);
     name(photo, `Photograph: ${chosen().name} on the visible side; ${behindName(state.behind)} ${hiddenSide()}.`);
     range.value = state.wall;
     rangeText.textContent = `${axis ? "columns" : "rows"} ${at()} to ${side - 1} of ${side} are hidden`;
@@ -510,12 +309,12 @@
     });
     panels.forEach(({ node, which, choice }) => {
       choice.value = state[which];
-      const values = put(node, state[which]);
+      const values = show(node, state[which]);
       const far = values.response === null ? "" : `, response ${moves(values.response)}`;
       name(node, `Map of ${called(state[which])}: leak ${percent(values.leak)}${far}.`);
     });
     root.querySelectorAll(".lw-card").forEach((node) => {
-      put(node, node.dataset.method);
+      show(node, node.dataset.method);
       node.setAttribute("aria-pressed", String(node.dataset.method === state.right));
     });
     dialText.textContent = `mean over ${span(state.dial)}`;

@@ -1,9 +1,12 @@
 """The book's pages, as an extension of Sphinx: what its theme and tools leave to be mended."""
 
 import html
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+from camwall.errors import DataUnavailable
 from camwall.plots.screens import MARK
 
 #: In every page: (what stands there, what is to stand there instead).
@@ -51,9 +54,22 @@ def _mend(app: Any, exception: Exception | None) -> None:
     twice = folder / "_static" / "scripts" / "fontawesome.js"
     if twice.is_file():
         twice.write_text("/* The icons come from the font. */\n", encoding="utf-8")
+    if "book/photo" in app.env.found_docs:
+        _bring_network(folder / "_static" / "photo")
     for path in folder.rglob("*.html"):
         text = mended = path.read_text(encoding="utf-8")
         for old, new in _MENDED:
             mended = mended.replace(old, new)
         if mended != text:
             path.write_text(mended, encoding="utf-8")
+
+
+def _bring_network(folder: Path) -> None:
+    """Put what «Your own photograph» loads beside the pages, where it can be had."""
+    from camwall.plots import photo  # here, since it is slow
+
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.copytree(photo.browser_files(), folder)
+    except DataUnavailable as error:
+        print(f"camwall: {error}", file=sys.stderr)

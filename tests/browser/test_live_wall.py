@@ -3,14 +3,11 @@
 import hashlib
 import itertools
 import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.models import alexnet
 
@@ -23,37 +20,11 @@ from camwall.plots import live
 from camwall.stacks import Stacks
 from camwall.theory.dial import windowed_gradcam
 from camwall.wall import Wall
+from tests.helpers.blots import made
 from tests.helpers.repository import ROOT
 
 WALLS = (96, 160, 192)
-VARIANTS = ("same", "other", "none")
 CASES = {"a level wall": Wall.rows(224, 224, 160), "an upright wall": Wall.columns(224, 224, 160)}
-
-
-def made(folder: Path, wall: Wall, seed: int) -> Stacks:
-    """Three pictures of blots that differ behind the wall alone."""
-    (folder / "images").mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    size = (224, 224)
-
-    def blots() -> np.ndarray:
-        small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
-        return np.asarray(small.resize(size, Image.Resampling.BICUBIC))
-
-    seen, rows = blots(), []
-    for variant in VARIANTS:
-        picture = np.where(wall.hidden.numpy()[..., None], blots(), seen)
-        Image.fromarray(picture).save(folder / "images" / f"{variant}.png")
-        rows.append(
-            {
-                "file": f"images/{variant}.png",
-                "variant": variant,
-                "group": 0,
-                "visible_species": "a blot",
-                "hidden_species": None if variant == "none" else "another blot",
-            }
-        )
-    return Stacks(folder, pd.DataFrame(rows), {"parameters": {"wall": wall.as_json()}})
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +51,7 @@ def page(
     folder = tmp_path_factory.mktemp("page")
     for name in ("book", "_static"):
         (folder / name).mkdir()
-    for file in ("live-wall.js", "live-wall.css"):
+    for file in ("wall.js", "live-wall.js", "live-wall.css"):
         shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
     (folder / "book" / "page.html").write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>A wall</title>'

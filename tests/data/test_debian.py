@@ -50,7 +50,7 @@ def apt(tmp_path, monkeypatch):
 def toy():
     """The data set that lies in the package."""
     checksum = "8ed3f6ad685b959ead7022518e1af76cd816f8e8ec7ccdda1ed4018e8f2223f8"
-    return sources.Source("a toy", "toy", "usr/share/toy", lambda: {"a.bin": checksum}, _offline)
+    return sources.Source("a toy", lambda: {"a.bin": checksum}, _offline, "toy", "usr/share/toy")
 
 
 def _offline(folder):

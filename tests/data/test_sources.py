@@ -1,5 +1,6 @@
 """The committed tables and the readers of data sets."""
 
+import dataclasses
 import gzip
 import hashlib
 import struct
@@ -96,7 +97,7 @@ def source(tmp_path, monkeypatch):
         raise DataUnavailable("there is no apt-get here")
 
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    toy = sources.Source("a toy", "no-such-package", "no/such/folder", lambda: checksums, download)
+    toy = sources.Source("a toy", lambda: checksums, download, "no-such-package", "no/such/folder")
     monkeypatch.setattr(sources, "unpack", no_apt)
     monkeypatch.setitem(sources.SOURCES, "toy", toy)
     return contents, calls
@@ -123,7 +124,7 @@ def test_wrong_contents_are_refused_and_nothing_is_kept(source, monkeypatch, spo
         spoil(folder / "a.bin")
         return folder
 
-    spoilt = sources.Source(toy.title, toy.package, toy.inside, toy.checksums, download)
+    spoilt = dataclasses.replace(toy, download=download)
     monkeypatch.setitem(sources.SOURCES, "toy", spoilt)
     with pytest.raises(DataUnavailable, match=r"a\.bin"):
         sources.obtain("toy")
@@ -137,7 +138,7 @@ def test_missing_data_costs_one_line_and_no_exception(source, monkeypatch, capsy
     def offline(folder):
         raise ConnectionError("no\nnetwork")
 
-    away = sources.Source(toy.title, toy.package, toy.inside, toy.checksums, offline)
+    away = dataclasses.replace(toy, download=offline)
     monkeypatch.setitem(sources.SOURCES, "toy", away)
     assert data.fetch(["toy"]) == {"toy": None}
     assert capsys.readouterr().err == (

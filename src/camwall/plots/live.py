@@ -170,24 +170,23 @@ def live_wall(network: nn.Module, cases: Sequence[Case], walls: Sequence[int]) -
         noise[axis] = pictures.pop("noise")
         under = [_under(models[axis, at_], images, maps, at_ <= at) for at_ in walls]
         shown.append({**_told(case), "axis": axis, "at": at, **pictures, "walls": under})
-    palette = (255 * mpl.colormaps[SALIENCY_CMAP](np.arange(256))[:, :3]).round().astype(np.uint8)
     data = {
         "side": side,
         "grid": list(model.visible_cells.shape),
         "walls": list(walls),
-        "methods": [{"name": m.name, "sees": m.sees_through} for m in chosen(METHODS)],
+        "methods": described(METHODS),
         "cases": shown,
         "noise": noise,
         "digits": DIGITS,
         "maps": "".join(maps.values),
         "largest": maps.largest,
-        "colours": palette.tobytes().hex(),
+        "colours": palette(),
         "wall": WALL_COLOUR,
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     return HTML(
         '<section id="live-wall" class="live-wall" aria-label="The live wall" hidden>'
-        f'<script type="application/json">{text}</script></section>'
+        f"{as_script(data)}</section>"
+        '<script defer src="../_static/wall.js"></script>'
         '<script defer src="../_static/live-wall.js"></script>'
         "<noscript><p>The wall here is moved by JavaScript, which is off; "
         "the figure below stands still.</p></noscript>"
@@ -207,12 +206,30 @@ def _pictures(case: Case, model: WalledModel) -> tuple[Tensor, dict[str, Any]]:
     width, height = whole[0].size
     seen = (0, 0, width, at) if axis == 0 else (0, 0, at, height)
     rest = (0, at, width, height) if axis == 0 else (at, 0, width, height)
-    *behind, noisy = (_webp(picture.crop(rest)) for picture in whole)
-    pictures = {"visible": _webp(whole[0].crop(seen)), "hidden": behind, "noise": noisy}
+    *behind, noisy = (webp(picture.crop(rest)) for picture in whole)
+    pictures = {"visible": webp(whole[0].crop(seen)), "hidden": behind, "noise": noisy}
     return torch.cat([images, noise]), pictures
 
 
-def _webp(picture: Image.Image) -> str:
+def palette() -> str:
+    """The 256 colours of saliency, as hexadecimal digits."""
+    colours = 255 * mpl.colormaps[SALIENCY_CMAP](np.arange(256))[:, :3]
+    return colours.round().astype(np.uint8).tobytes().hex()
+
+
+def described(methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Names of methods, and whether each sees through walls."""
+    return [{"name": m.name, "sees": m.sees_through} for m in chosen(methods)]
+
+
+def as_script(data: Any) -> str:
+    """Data for a script of ours, as an element of a page."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    return f'<script type="application/json">{text}</script>'
+
+
+def webp(picture: Image.Image) -> str:
+    """A small picture, as an address that holds it."""
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=80, method=6)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

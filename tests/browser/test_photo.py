@@ -1,0 +1,196 @@
+"""«Your own photograph»: what the browser computes of a picture is what the library does."""
+
+import base64
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import camwall
+from camwall.errors import DataUnavailable
+from camwall.methods import METHODS, explain_each
+from camwall.metrics import change
+from camwall.models import build_wall, efficientnet_lite0, fill
+from camwall.wall import Wall
+from tests.helpers.blots import blots, made
+from tests.helpers.repository import ROOT
+
+IMAGES = 10
+#: As the page offers them: which part is hidden, from or up to where.
+WALLS = {
+    0: Wall.rows(224, 224, 160),
+    1: Wall.columns(224, 224, 101),
+    2: Wall.rows(224, 224, 0, 70),
+    3: Wall.columns(224, 224, 0, 96),
+}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A page with nothing but this section, opened from a file, its network loaded."""
+    pytest.importorskip("onnxscript")
+    from camwall.plots import photo
+
+    folder = tmp_path_factory.mktemp("photo")
+    try:
+        shutil.copytree(photo.browser_files(), folder / "_static" / "photo")
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+    html = photo.own_photograph(made(folder / "stacks", WALLS[0], 0), [0, 1]).data
+    for file in ("wall.js", "photo.js", "live-wall.css"):
+        shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
+    (folder / "book").mkdir()
+    (folder / "book" / "page.html").write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>A photograph</title>'
+        f'<link rel="stylesheet" href="../_static/live-wall.css">{html}',
+        encoding="utf-8",
+    )
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda note: note.type == "error" and said.append(note.text))
+    page.on("request", lambda request: request.url.startswith("http") and said.append(request.url))
+    page.goto((folder / "book" / "page.html").as_uri())
+    assert not page.locator("canvas").count()  # nothing is loaded before it is asked for
+    page.locator(".lw-start").click()
+    page.wait_for_selector("#own-photo[data-shown]", timeout=120_000)
+    yield page
+    assert said == []
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    return efficientnet_lite0()
+
+
+def act(page: Any, script: str, *arguments: Any) -> None:
+    """Do something, and wait until what follows from it is drawn."""
+    before = page.evaluate("document.getElementById('own-photo').dataset.shown")
+    page.evaluate(script, list(arguments))
+    page.wait_for_function(
+        "before => document.getElementById('own-photo').dataset.shown !== before", arg=before
+    )
+
+
+def choose(page: Any, which: int) -> None:
+    """Paint over what is hidden."""
+    act(page, "([i]) => document.getElementsByName('lw-behind')[i].click()", which)
+
+
+def picture(folder: Path, seed: int) -> Path:
+    path = folder / "picture.png"
+    Image.fromarray(blots(np.random.default_rng(seed))).save(path)
+    return path
+
+
+@pytest.mark.parametrize("number", range(IMAGES))
+def test_numbers_are_the_librarys(
+    page: Any, network: torch.nn.Module, tmp_path: Path, number: int
+) -> None:
+    """Scores, maps, leaks, and responses to repaints, on ten pictures and four walls."""
+    side = number % len(WALLS)
+    model = build_wall(network, WALLS[side])
+    path = picture(tmp_path, number)
+    images = model.preprocessing.load([path])
+    source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    assert model.wall.cut is not None
+    act(
+        page,
+        "async ([source, where]) => camwall.own.take(await (await fetch(source)).blob(), where)",
+        source,
+        {"side": side, "at": model.wall.cut[1]},
+    )
+    for paint in ("as photographed", "grey", "mirror")[: 3 if number < 2 else 1]:
+        if paint != "as photographed":
+            choose(page, {"grey": 1, "mirror": 3}[paint])
+        behind = (
+            images
+            if paint == "as photographed"
+            else fill(paint, images, model.wall, model.preprocessing)
+        )
+        shown = page.eval_on_selector_all(
+            ".lw-card",
+            "all => Object.fromEntries(all.map(one => [one.dataset.method, one.dataset]))",
+        )
+        with torch.no_grad():
+            scores = model(behind)[0]
+            maps = explain_each(model, behind, list(shown))
+            raw = explain_each(model, torch.cat([images, behind]), list(shown), normalize=False)
+        found = page.evaluate("camwall.own.scores()")
+        assert np.allclose(found, scores.numpy(), atol=1e-3)
+        assert page.locator("#own-photo").get_attribute("data-moved") == "0"
+        assert int(np.argmax(found)) == int(scores.argmax())
+        own = page.evaluate(
+            "Object.fromEntries(Object.entries(camwall.own.maps).map(([k, v]) => [k, Array.from(v)"
+            ".filter((_, i) => i % 37 === 0)]))"
+        )
+        for name, values in own.items():
+            wanted = maps[name][0].flatten()[::37]
+            far = float((torch.tensor(values) - wanted).abs().max())
+            print(f"FAR {far:.2e} {name} {number} {paint}")
+            assert far < 1e-3, name
+            leak = float(camwall.leak(maps[name], model.wall))
+            assert float(shown[name]["leak"]) == pytest.approx(leak, abs=1e-3), name
+            if paint != "as photographed":
+                moved = float(change(raw[name][:1], raw[name][1:]))
+                assert float(shown[name]["response"]) == pytest.approx(moved, rel=1e-3, abs=1e-3)
+                assert METHODS[name].sees_through or float(shown[name]["response"]) == 0
+
+
+def test_a_file_is_chosen_and_each_control_acts(page: Any, tmp_path: Path) -> None:
+    """A file, the hidden side, the wall by keyboard and by its grip, paint, class and method."""
+
+    def leaks() -> dict[str, str]:
+        return page.eval_on_selector_all(
+            ".lw-card",
+            "all => Object.fromEntries(all.map(o => [o.dataset.method, o.dataset.leak]))",
+        )
+
+    def until(what: str) -> None:
+        page.wait_for_function(f"() => {what}")
+
+    before = leaks()
+    page.locator("input[type=file]").first.set_input_files(str(picture(tmp_path, 77)))
+    until("document.querySelector('.lw-said').innerText.includes('It took')")
+    page.locator(".lw-photo select").select_option(label="Hide the right part")
+    until("document.querySelector('.lw-upright')")
+    page.locator("#lw-wall").focus()
+    page.keyboard.press("Home")
+    until("document.getElementById('own-photo').dataset.at === '32'")
+    assert "columns 32 to 223" in page.locator("output[for=lw-wall]").inner_text()
+    grip, photo = (
+        page.locator(f".lw-photo .lw-{name}").bounding_box() for name in ("grip", "plate")
+    )
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + grip["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(photo["x"] + photo["width"] / 2, photo["y"] + photo["height"] / 2, steps=4)
+    page.mouse.up()
+    until("document.getElementById('own-photo').dataset.at === '112'")
+    after = leaks()
+    assert all(before[name] != after[name] for name in after)
+    scores = page.evaluate("camwall.own.scores()")
+    choose(page, 2)  # noise
+    assert page.evaluate("camwall.own.scores()") == scores
+    assert "0 of 1000 scores changed" in page.locator(".lw-said").inner_text()
+    same = {name for name, leak in leaks().items() if leak == after[name]}
+    assert same == {"LayerCAM", "HiResCAM"}
+    moved = page.locator(".lw-left").get_attribute("data-response")
+    assert float(moved) > 0
+    page.locator(".lw-scores select").select_option(index=1)
+    until(f"document.querySelector('.lw-left').dataset.response !== '{moved}'")
+    page.locator(".lw-card[data-method=XGradCAM]").click()
+    until("document.querySelector('.lw-right select').value === 'XGradCAM'")
+
+
+def test_what_is_no_picture_is_refused(page: Any, tmp_path: Path) -> None:
+    """In a sentence, and the page goes on."""
+    (tmp_path / "letter.txt").write_text("no picture", encoding="utf-8")
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "letter.txt"))
+    page.wait_for_function(
+        "() => document.querySelector('.lw-said').innerText.includes('no picture')"
+    )
