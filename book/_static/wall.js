@@ -183,7 +183,7 @@ window.camwall = (() => {
           "section",
           {},
           make("h2", { class: "lw-head" }, sees ? "These see through it" : "These do not"),
-          make("div", { class: "lw-cards", style: `--count: ${own.length}` }, ...own),
+          make("div", { class: "lw-cards" }, ...own),
         );
       }),
     );

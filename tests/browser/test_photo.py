@@ -132,7 +132,6 @@ def test_numbers_are_the_librarys(
         for name, values in own.items():
             wanted = maps[name][0].flatten()[::37]
             far = float((torch.tensor(values) - wanted).abs().max())
-            print(f"FAR {far:.2e} {name} {number} {paint}")
             assert far < 1e-3, name
             leak = float(camwall.leak(maps[name], model.wall))
             assert float(shown[name]["leak"]) == pytest.approx(leak, abs=1e-3), name
