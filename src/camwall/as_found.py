@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +57,45 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @contextmanager
-def gradients_kept(model: nn.Module) -> Iterator[None]:
-    """Give each parameter its gradient back, come what may; inside it has none."""
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in gradients:
+def kept(model: nn.Module) -> Iterator[None]:
+    """Give a model back what code of others can change of it, come what may.
+
+    Gradients, of which it has none inside, and which parameters ask for one; each module's hooks,
+    parts, mode and methods. Values of parameters and buffers are not: `values_digest` tells.
+    """
+    gradients = [(each, each.grad, each.requires_grad) for each in model.parameters()]
+    for parameter, _, _ in gradients:
         parameter.grad = None
+    modules = [(module, dict(vars(module))) for module in model.modules()]
+    # Itself and not a copy is put back, which the handles of earlier hooks know.
+    dicts = [
+        (each, dict(each)) for _, own in modules for each in own.values() if isinstance(each, dict)
+    ]
     try:
         yield
     finally:
-        for parameter, gradient in gradients:
+        for module, before in modules:
+            now = vars(module)
+            for name in now.keys() - before.keys():
+                if callable(getattr(type(module), name, None)):  # what is cached may stay
+                    del now[name]
+            now.update(before)
+        for each, content in dicts:
+            each.clear()
+            each.update(content)
+        for parameter, gradient, asked in gradients:
             parameter.grad = gradient
+            parameter.requires_grad_(asked)
+
+
+def plain_bytes(tensor: Tensor) -> Any:
+    """The bytes of a tensor's values, also of types that NumPy has not."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def values_digest(model: nn.Module) -> int:
+    """A checksum of all parameters and buffers, a matter of milliseconds: it tells a change."""
+    found = 0
+    for value in (*model.parameters(), *model.buffers()):
+        found = crc32(plain_bytes(value), found)
+    return found

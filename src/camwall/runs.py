@@ -19,10 +19,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -304,6 +305,7 @@ def claim(
     identity: Mapping[str, Any],
     *,
     file: str = "run.json",
+    close: Mapping[str, Sequence[float]] = MappingProxyType({}),
     **more: Any,
 ) -> Path:
     """Make a new or empty folder this run's, or make sure that it is this run's already.
@@ -317,6 +319,9 @@ def claim(
         As `refuse_other` takes them; a folder that is not there is made.
     file
         Its name in the folder: it is written for a new run, compared for a known one.
+    close
+        What belongs to the identity too, but may move by a hundredth of the largest number, as
+        scores do from device to device.
     **more
         What is written beside the identity, and not compared.
 
@@ -337,14 +342,29 @@ def claim(
                 "folder"
             ) from None
         with writing(folder / file):
-            write_json(folder / file, {**identity, **more})
+            write_json(folder / file, {**identity, **close, **more})
     except (OSError, ValueError):
         raise CamwallError(
             f"{folder / file} cannot be read: give this run a folder of its own"
         ) from None
     else:
+        for name, values in close.items():
+            before = known.get(name) if isinstance(known, Mapping) else None
+            near = _near(before, values)
+            identity = {**identity, name: before if near else list(values)}
         refuse_other(folder, known, identity)
     return folder
+
+
+def _near(before: Any, values: Sequence[float]) -> bool:
+    """Whether numbers are those from before, up to a hundredth of the largest."""
+    if not isinstance(before, list) or len(before) != len(values):
+        return False
+    most = 0.01 * max(map(abs, values), default=0.0)
+    return all(
+        isinstance(old, float) and abs(old - new) <= most
+        for old, new in zip(before, values, strict=True)
+    )
 
 
 def peak_memory() -> Callable[[], float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from camwall.as_found import plain_bytes
 from camwall.errors import CamwallError
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
@@ -126,14 +127,28 @@ def digest(values: Sequence[Any]) -> str:
     sha = hashlib.sha256()
     for value in map(torch.as_tensor, values):
         sha.update(f"{value.dtype} {list(value.shape)}".encode())
-        # NumPy has no type for some of torch's: as plain bytes.
-        plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        sha.update(plain.numpy().data)
+        sha.update(plain_bytes(value))
     return sha.hexdigest()
 
 
-def model_digest(model: torch.nn.Module) -> str:
-    """A checksum of a model's parameters and buffers, names and values."""
+def model_digest(model: torch.nn.Module) -> dict[str, str]:
+    """Checksums of a model's parameters and buffers, and of what its modules are."""
     state = model.state_dict()
-    told = [*state, digest(list(state.values()))]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    parts = [
+        (at, str(type(each)), at and each.extra_repr(), _settings(each))  # its own says the wall
+        for at, each in model.named_modules()
+    ]
+    told = {"weights": [*state, digest(list(state.values()))], "structure": map(repr, parts)}
+    return {k: hashlib.sha256("\n".join(each).encode()).hexdigest() for k, each in told.items()}
+
+
+def _settings(module: torch.nn.Module) -> list[tuple[str, str]]:
+    """A module's own numbers, words and functions, by name."""
+    plain = (str, int, float, tuple, list)
+    found = []
+    for name, value in sorted(vars(module).items()):
+        if callable(value):
+            value = getattr(value, "__qualname__", None)
+        if isinstance(value, plain) and name != "training" and name[0] != "_":
+            found.append((name, repr(value)))
+    return found

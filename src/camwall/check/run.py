@@ -142,11 +142,11 @@ def check(
                 f"label {label} of image {name} is not one of the model's {scores.shape[1]} classes"
             )
     identity = {
-        "model": model_digest(model),
         "layer": str(model.layer),
         "wall": model.wall.as_json(),
         "visible cells": digest([model.visible_cells]),
         "ground": model.ground,
+        "model": model_digest(model),
         "metrics": said,
         "repaints": painted,
         "images": pictures.digest(state, progress),
@@ -158,7 +158,7 @@ def check(
         "target": targets,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
-        store = RecordStore(run, identity, state.process_index)
+        store = RecordStore(run, identity, state.process_index, scores[0, :16].tolist())
     with closing(store):  # until all are done: who comes now would tidy away what others write
         done = {(record["image"], record["method"]) for record in store.found}
         batches = [range(i, min(i + batch, len(pictures))) for i in range(0, len(pictures), batch)]

@@ -2,42 +2,51 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from filelock import FileLock, Timeout
 
 from camwall.errors import CamwallError
-from camwall.runs import claim, writing
+from camwall.runs import claim, versions, writing
 
 #: What is measured of one image and method: a row of a report.
 Record = dict[str, Any]
 
 
 class RecordStore:
-    """The records of one run, as lines of JSON under its folder; in memory alone without one.
+    """The records of one run, as lines under its folder; in memory alone without one.
 
-    Each process appends to a file of its own (``records-PROCESS.jsonl``) and reads those of all at
-    the start, ``found``; ``added`` are its own since. A last line that a kill cut off is left out,
-    and cut off the file.
+    A line is a record as JSON, a tab, and its CRC-32 in hexadecimal digits. Each process appends to
+    a file of its own (``records-PROCESS.jsonl``) and reads those of all at the start, ``found``;
+    ``added`` are its own since. A last line that a kill cut off is left out, and cut off the file.
 
     Raises
     ------
     CamwallError
-        A folder of a run of another ``identity`` (model, wall, images), or in which a process of
+        A folder of a run of another ``identity`` (model, wall, images), of other ``scores`` or
+        another version of camwall, or in which a process of
         this number is at work; files that cannot be read or written.
     """
 
-    def __init__(self, folder: str | Path | None, identity: dict[str, Any], process: int) -> None:
+    def __init__(
+        self,
+        folder: str | Path | None,
+        identity: dict[str, Any],
+        process: int,
+        scores: Sequence[float] = (),
+    ) -> None:
         self.found: list[Record] = []
         self.added: list[Record] = []
         self._path: Path | None = None
         self._held = ExitStack()
         if folder is None:
             return
-        folder = claim(folder, identity)
+        identity = {**identity, "camwall": versions().get("camwall")}
+        folder = claim(folder, identity, close={"scores": scores})
         self._path = folder / f"records-{process:04d}.jsonl"
         lock = FileLock(folder / f".process-{process:04d}.lock")
         with writing(folder), ExitStack() as held:
@@ -64,7 +73,8 @@ class RecordStore:
         if self._path is None:
             return
         with writing(self._path):
-            self._file.write("".join(json.dumps(record) + "\n" for record in new).encode())
+            lines = [json.dumps(record).encode() for record in new]
+            self._file.write(b"".join(b"%s\t%08x\n" % (line, crc32(line)) for line in lines))
             self._file.flush()
             os.fsync(self._file.fileno())
 
@@ -82,7 +92,10 @@ def _read(file: Path) -> list[Record]:
         raise CamwallError(f"{file} cannot be read: {error.strerror}") from None
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            text, _, checksum = line.rpartition(b"\t")
+            if checksum != b"%08x" % crc32(text):
+                raise ValueError
+            record = json.loads(text)
             record["image"], record["method"]
         except (ValueError, TypeError, KeyError):
             raise CamwallError(

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.as_found import evaluating, gradients_kept
-from camwall.errors import CamwallError
+from camwall.as_found import evaluating, kept, values_digest
+from camwall.errors import CamwallError, in_one_line
 from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Method
 
@@ -95,10 +95,22 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
     """What a function gives for copies of the images, with the model left as it was."""
     model, images = evidence.model, evidence.images.detach()
     assert method.function is not None
-    with same_draws(seed), evaluating(model), gradients_kept(model), torch.enable_grad():
+    before = evidence.once("values", lambda: values_digest(model), shared=True)
+    with same_draws(seed), evaluating(model), kept(model), torch.enable_grad():
         found = method.function(model, images.clone(), evidence.target.clone())
-    maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+    if values_digest(model) != before:
+        raise CamwallError(
+            f"{method.name} changes the model's weights or batch statistics, which spoils what "
+            "comes after it: let it work on a copy, and build or load this model anew"
+        )
     wanted = [len(images), *images.shape[2:]]
+    with in_one_line(
+        f"{method.name} gave a {type(found).__name__} that is no maps",
+        f"a saliency function returns {wanted}, one map at the image's size for each image",
+    ):
+        maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+        if maps.layout != torch.strided or maps.is_meta or maps.is_complex():
+            raise TypeError(f"{maps.dtype} {maps.layout} on {maps.device}")
     if list(maps.shape) != wanted:
         raise CamwallError(
             f"{method.name} gave maps of shape {list(maps.shape)}; a saliency function returns "

@@ -1,0 +1,92 @@
+"""What a run keeps belongs to it, and is what it wrote: another network, another version, rot."""
+
+from functools import partial
+from random import Random
+
+import pytest
+import torch
+from torch import nn
+
+import camwall
+from camwall.check import store
+from camwall.config import quick
+from camwall.errors import CamwallError
+from camwall.models import Preprocessing
+from tests.helpers.checks import SIZE, quiet, some_images
+
+
+class Calls(nn.Module):
+    """What a network calls and holds without saying so in its repr."""
+
+    def __init__(self, function, slope=1.0):
+        super().__init__()
+        self.function, self.slope = function, slope
+
+    def forward(self, maps):
+        return self.function(self.slope * maps)
+
+
+def network(pool=nn.MaxPool2d, act=nn.ReLU, last=nn.Identity):
+    """Networks of one set of weights."""
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), act(), pool(2), last())
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    way = Preprocessing((0.5,) * 3, (0.5,) * 3, None, SIZE)
+    return camwall.build_wall(nn.Sequential(trunk, head), 8, trunk, preprocessing=way)
+
+
+OTHERS = {
+    "average pooling": partial(network, pool=nn.AvgPool2d),
+    "another activation": partial(network, act=nn.GELU),
+    "another slope": partial(network, act=partial(nn.LeakyReLU, 0.2)),
+    "a layer that does nothing here": partial(network, last=nn.ReLU),
+    "another function": partial(network, act=partial(Calls, torch.sigmoid)),
+    "another number within": partial(network, act=partial(Calls, torch.relu, 2.0)),
+    "another function without a name": partial(network, act=partial(Calls, lambda x: x.abs())),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_run_knows_its_network(name, tmp_path):
+    """Weights alone would not tell."""
+    first = network(act=partial(Calls, lambda x: x)) if "without a name" in name else network()
+    for model in (first, OTHERS[name]()):
+        quiet(model, some_images(), ["GradCAM"], run=tmp_path / str(model is first))
+    with pytest.raises(CamwallError, match=r"holds another run \(another (model|scores)"):
+        quiet(OTHERS[name](), some_images(), ["GradCAM"], run=tmp_path / "True")
+
+
+def test_a_run_goes_on_with_scores_that_rounded_otherwise(tmp_path, monkeypatch):
+    """As on another device; not by another version of camwall."""
+    before = quiet(network(), some_images(), ["GradCAM"], run=tmp_path)
+    claim = store.claim
+    monkeypatch.setattr(
+        store,
+        "claim",
+        lambda *given, close: claim(*given, close={"scores": [1.001 * s for s in close["scores"]]}),
+    )
+    assert quiet(network(), some_images(), ["GradCAM"], run=tmp_path).records.equals(before.records)
+    monkeypatch.setattr(store, "versions", lambda: {"camwall": "99"})
+    with pytest.raises(CamwallError, match=r'holds another run .camwall ".*", not "99"'):
+        quiet(network(), some_images(), ["GradCAM"], run=tmp_path)
+
+
+def test_a_flipped_bit_in_the_records_is_found(tmp_path, record_property):
+    """Of each flip a line tells, or the record is computed again; none reaches a table."""
+    model, images = network(), some_images(3)
+    whole = quiet(model, images, ["GradCAM", "HiResCAM"], run=tmp_path).records
+    file = tmp_path / "records-0000.jsonl"
+    content, rng, found = file.read_bytes(), Random(0), 0
+    count = 40 if quick() else 300
+    for _ in range(count):
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        file.write_bytes(damaged)
+        try:
+            again = quiet(model, images, ["GradCAM", "HiResCAM"], run=tmp_path).records
+        except CamwallError:
+            found += 1
+        else:
+            assert again.drop(columns="seconds").equals(whole.drop(columns="seconds"))
+    assert found > 0.9 * count
+    record_property("flipped bits in records", count)
