@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from camwall.check.run import DEFAULT_METRICS, check
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, extra
 from camwall.methods import METHODS, PAPER
 from camwall.models.checkpoint import load_checkpoint
 from camwall.runs import manifest, write_csv, write_json
@@ -140,6 +139,9 @@ def paired_leaks(leaks: pd.DataFrame, *, level: float = 0.95) -> tuple[pd.DataFr
     order = [method for method in dict.fromkeys(leaks["method"]) if method in seeds]
     grouped = each.groupby("method")["difference"]
     means = pd.DataFrame({"mean": grouped.mean(), "error": grouped.sem()}).loc[order]
+    with extra("theory"):
+        from scipy import stats
+
     half = stats.t.ppf((1 + level) / 2, seeds[order] - 1) * means["error"]
     means = means.assign(low=means["mean"] - half, high=means["mean"] + half)
     means["apart"] = (means["low"] > 0) | (means["high"] < 0)

@@ -6,12 +6,12 @@ None of them is in `METHODS`: they are given to `explain` or `check` as they are
 import torch
 from torch import Tensor
 
+from camwall.errors import extra
 from camwall.methods.cams import gradcam_pp_weights, hirescam, of_gradient
 from camwall.methods.evidence import Evidence
 from camwall.methods.explain import METHODS
 from camwall.methods.registry import Mechanism, Method
 from camwall.models import WalledModel
-from camwall.theory import windowed_gradcam
 
 # -- repairs: the weight of a position comes from the position, or from near it
 
@@ -21,6 +21,9 @@ def windowed(radius: int) -> Method:
 
     Radius 0 is HiResCAM; from radius max(h, w) − 1 on it is GradCAM.
     """
+    with extra("theory"):
+        from camwall.theory import windowed_gradcam
+
     side = 2 * radius + 1
     return METHODS["GradCAM"].variant(
         f"GradCAM ({side}×{side} windows)",
