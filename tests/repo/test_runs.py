@@ -151,3 +151,13 @@ def test_a_folder_is_one_runs_own(tmp_path):
         runs.claim(tmp_path / "file", identity)
     with pytest.raises(CamwallError, match=r"cannot write .*deep"):
         runs.claim(tmp_path / "file" / "deep", identity)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what the Linux kernel tells")
+def test_peak_memory_is_that_of_the_call():
+    """Of an array that is gone when it is asked, and not of one that was there before."""
+    before = bytearray(64 * 2**20)
+    peak = runs.peak_memory()
+    bytearray(32 * 2**20)
+    assert 30 < peak() < 40
+    assert len(before) == 64 * 2**20

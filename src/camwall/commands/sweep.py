@@ -97,11 +97,16 @@ def walls(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant
     shapes[f"left-of-{side}"] = Wall.columns(height, width, 0, side)
     shapes[f"right-of-{DEFAULT_ROW}"] = Wall.columns(height, width, DEFAULT_ROW)
     for name, wall in shapes.items():
-        folder = images.folder.with_name(f"{images.folder.name}-{name}")
-        made = stacks.open(folder, n=len(images), wall=wall.row or wall, progress=False)
+        made = _made_for(wall, name, images)
         for construction in ("whole", "apart"):
             model = build_wall(network, wall, construction=construction)  # type: ignore[arg-type]
             yield Variant(f"{name}, {construction}", model, made, slow=slow)
+
+
+def _made_for(wall: Wall, name: str, images: Stacks) -> Stacks:
+    """As many of STACK-OPEN, put together for another wall."""
+    folder = images.folder.with_name(f"{images.folder.name}-{name}-{len(images)}")
+    return stacks.open(folder, n=len(images), wall=wall.row or wall, progress=False)
 
 
 def layers(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Variant]:
@@ -157,9 +162,8 @@ def prices(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator[Varian
         yield _outlined(layer, build_wall(network, DEFAULT_ROW, layer), few, cheap, methods)
     height, width = LITE.size
     side = height - DEFAULT_ROW
-    top, folder = Wall.rows(height, width, 0, side), images.folder
-    folder = folder.with_name(f"{folder.name}-above-{side}")
-    made = stacks.open(folder, n=len(images), wall=top, progress=False).head(len(few))
+    top = Wall.rows(height, width, 0, side)
+    made = _made_for(top, f"above-{side}", images).head(len(few))
     yield _outlined("wall on top", build_wall(network, top), made, cheap, methods)
 
 
@@ -172,9 +176,9 @@ def prices_beyond(network: nn.Module, images: Stacks, slow: int = 0) -> Iterator
     another = build_wall(efficientnet_lite1(), DEFAULT_ROW)
     yield _outlined("EfficientNet-Lite1", another, images, cheap, methods)
     for row in HEIGHTS:
-        folder = images.folder.with_name(f"{images.folder.name}-below-{row}")
-        made = stacks.open(folder, n=len(images), wall=row, progress=False)
-        yield _outlined(f"wall at row {row}", build_wall(network, row), made, cheap, methods)
+        wall = Wall.rows(*LITE.size, row)
+        made = _made_for(wall, f"below-{row}", images)
+        yield _outlined(f"wall at row {row}", build_wall(network, wall), made, cheap, methods)
     if slow:
         some = one_of_each(images).head(slow)
         yield _outlined(APART[1], build_wall(network, DEFAULT_ROW), some, [*cheap, *DEAR], SLOW)
