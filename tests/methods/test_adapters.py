@@ -195,7 +195,7 @@ def test_rise_written_out() -> None:
     torch.testing.assert_close(found[0], wanted, atol=1e-9, rtol=1e-9)
     assert 0 <= masks.min() < 0.01
     assert 0.99 < masks.max() < 1 + 1e-6
-    assert abs(masks.mean() - 0.5) < 0.03
+    assert abs(masks.mean() - 0.5) < 0.05
 
 
 def by_hand(network: torchvision.models.VisionTransformer, batch: Tensor, blocks: int) -> tuple:

@@ -25,6 +25,7 @@ from camwall.commands.doctor import doctor
 from camwall.commands.stacks import gen_stacks, mix_stacks, open_stacks
 from camwall.commands.survey import survey
 from camwall.commands.train import train_study
+from camwall.commands.trial import trial
 from camwall.errors import CamwallError
 from camwall.train.recipe import Recipe
 from camwall.train.shrink import shrink_folder
@@ -275,6 +276,7 @@ offer(open_stacks, "open", "out", told=_stacks, to=_STACKS)
 offer(mix_stacks, "mix", "source", "out", told=_stacks, to=_STACKS)
 offer(gen_stacks, "gen", "source", "out", told=_stacks, to=_STACKS)
 offer(survey, "survey", "out", told=show, kept="out")
+offer(trial, "trial", "out", told=show, kept="out")
 offer(train_study, "train", "out", kept="out")
 offer(collect, "collect", "runs", "out", told=show)
 offer(audit, "audit", "out", told=show)

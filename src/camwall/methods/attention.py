@@ -21,9 +21,13 @@ from camwall.models.layer import token_grid
 
 
 @contextmanager
-def recorded() -> Iterator[list[Tensor]]:
-    """The attention [N, heads, T, T] of each call of torch's attention inside, with its graph."""
+def recorded(network: nn.Module) -> Iterator[list[Tensor]]:
+    """The attention [N, heads, T, T] of each call of torch's attention in a pass of the network.
+
+    With its graph, and without what is called outside of the network.
+    """
     found: list[Tensor] = []
+    inside: list[nn.Module] = []
 
     def attend(
         query: Tensor,
@@ -42,15 +46,22 @@ def recorded() -> Iterator[list[Tensor]]:
             logits = logits.masked_fill(~attn_mask, -torch.inf)
         elif attn_mask is not None:
             logits = logits + attn_mask
-        found.append(logits.softmax(dim=-1))
-        return found[-1] @ value
+        attention = logits.softmax(dim=-1)
+        found.extend([attention] * bool(inside))
+        return attention @ value
 
     kept, fast = F.scaled_dot_product_attention, torch.backends.mha.get_fastpath_enabled()
     F.scaled_dot_product_attention = attend  # type: ignore[assignment]
     torch.backends.mha.set_fastpath_enabled(False)  # it has no attention to look at
+    hooks = [
+        network.register_forward_pre_hook(lambda module, *_: inside.append(module)),
+        network.register_forward_hook(lambda *_: inside.clear(), always_call=True),
+    ]
     try:
         yield found
     finally:
+        for hook in hooks:
+            hook.remove()
         F.scaled_dot_product_attention = kept  # type: ignore[assignment]
         torch.backends.mha.set_fastpath_enabled(fast)
 
@@ -71,10 +82,13 @@ class Attended:
 
     def __init__(self, model: WalledModel, images: Tensor, target: Tensor) -> None:
         self.model, self.target = model, target
+        self.network = model.trunk
+        while isinstance(self.network, WalledModel):  # a wall before a wall
+            self.network = self.network.trunk
         self.images = images.requires_grad_()  # attention has a graph also where weights are frozen
         self.size = images.shape[2:]
         self.score, self.attention = self._pass()
-        kind = type(model.trunk).__name__
+        kind = type(self.network).__name__
         if not self.attention:
             raise CamwallError(
                 f"no attention to be seen in this {kind}: a method of attention needs a "
@@ -92,7 +106,7 @@ class Attended:
 
     def _pass(self) -> tuple[Tensor, list[Tensor]]:
         """The sum of the targets' scores, and the attention on its way."""
-        with torch.enable_grad(), recorded() as attention:
+        with torch.enable_grad(), recorded(self.network) as attention:
             scores = self.model.scores(self.images)
         return scores.gather(1, self.target[:, None]).sum(), attention
 
@@ -103,13 +117,13 @@ class Attended:
 
     def blocks(self) -> list[nn.Module]:
         """The network's blocks, one an attention."""
-        for module in self.model.trunk.modules():
+        for module in self.network.modules():
             inside = list(module.children())
             listed = isinstance(module, nn.ModuleList | nn.Sequential)
             if listed and len(inside) == len(self.attention) and len(set(map(type, inside))) == 1:
                 return inside
         raise CamwallError(
-            f"no list of {len(self.attention)} blocks in this {type(self.model.trunk).__name__}, "
+            f"no list of {len(self.attention)} blocks in this {type(self.network).__name__}, "
             "one for each attention: LeGrad reads the scores after each block"
         )
 

@@ -8,7 +8,7 @@ from camwall.methods.saliency import upsample
 from camwall.models import WalledModel
 
 #: Masks; cells of a mask a side; the share of cells that are 1.
-MASKS, CELLS, SHARE = 256, 7, 0.5
+MASKS, CELLS, SHARE = 128, 7, 0.5
 
 
 def random_masks(count: int, height: int, width: int) -> Tensor:

@@ -22,7 +22,7 @@ from camwall.models import WalledModel
 #: Patches a side, of methods that take away patches.
 PATCHES = 7
 #: Steps, noisy images, random orders, random sets of patches.
-STEPS, NOISY, ORDERS, SETS = 16, 16, 5, 200
+STEPS, NOISY, ORDERS, SETS = 16, 16, 3, 100
 #: The noise's standard deviation, as a share of the range of pixels.
 NOISE = 0.15
 

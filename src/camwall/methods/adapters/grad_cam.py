@@ -7,12 +7,13 @@ backpropagation.
 """
 
 import io
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 
 import pytorch_grad_cam
 import torch
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from camwall.models import WalledModel
 
@@ -68,7 +69,10 @@ def maps(name: str, model: WalledModel, images: Tensor, target: Tensor) -> Tenso
         nearest = apart.argsort(dim=1)[:, 1 : 1 + NEAREST].tolist()
         pairs = zip(target.tolist(), nearest, strict=True)
         targets = [FinerWeightedTarget(index, others, 1) for index, others in pairs]
+    # ShapleyCAM takes second derivatives, which torch's fast attention has not.
+    attention = sdpa_kernel(SDPBackend.MATH) if name == "ShapleyCAM" else nullcontext()
     with (
+        attention,
         redirect_stderr(io.StringIO()),  # its progress bars
         redirect_stdout(io.StringIO()),
     ):
