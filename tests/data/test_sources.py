@@ -65,6 +65,8 @@ def test_idx_files_are_read_as_they_are_written(tmp_path, monkeypatch):
     (folder / "t10k-images-idx3-ubyte").write_bytes(header + values.tobytes())
     header = struct.pack(">BBBBI", 0, 0, 8, 1, 2)
     (folder / "t10k-labels-idx1-ubyte").write_bytes(header + bytes([9, 4]))
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    monkeypatch.setattr(sources, "_FASHION_SHA256", sums)
     images, labels = data.fashion_mnist(train=False)
     np.testing.assert_array_equal(images, values)
     assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
@@ -112,6 +114,18 @@ def test_a_data_set_is_fetched_once_whole_and_unpacked(source, tmp_path):
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     assert {name: path.read_bytes() for name, path in found.items()} == contents
     assert {p.name for p in folder.parent.iterdir()} == {"toy", ".toy.lock"}
+
+
+@pytest.mark.parametrize("spoil", [lambda f: f.write_bytes(b"alphb"), lambda f: f.unlink()])
+def test_data_that_rots_is_fetched_again(source, spoil, capsys):
+    """A file that changed or went, in a cache that was whole, costs a line; each process looks."""
+    _, calls = source
+    folder = sources.obtain("toy")
+    spoil(folder / "a.bin")
+    sources._obtained.cache_clear()  # as another process has it
+    assert (sources.obtain("toy") / "a.bin").read_bytes() == b"alpha"
+    assert len(calls) == 2
+    assert "toy was damaged: fetched again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spoil", [lambda f: f.write_bytes(b"other"), lambda f: f.unlink()])

@@ -62,6 +62,7 @@ class ImageSet:
             raise CamwallError(f"{name} is given twice; each image counts once")
         labels = getattr(brought, "labels_visible", None) if labels is None else labels
         self.labels = None if labels is None else [int(label) for label in labels]
+        self._checksums = getattr(brought, "checksums", None)
         self.groups = getattr(brought, "groups", None) or list(range(len(self)))
         self.annotations = {**getattr(brought, "annotations", {}), **(annotations or {})}
         for what, values in {"labels": self.labels, **self.annotations}.items():
@@ -107,6 +108,10 @@ class ImageSet:
             content = shares[index % count][index // count]
             if isinstance(content, str):
                 raise CamwallError(content)
+            if self._checksums is not None and content.hex() != self._checksums[index]:
+                raise CamwallError(
+                    f"{path} is not the image its manifest describes: build the stacks again"
+                )
             sha.update(path.name.encode() + content)
         return sha.hexdigest()
 

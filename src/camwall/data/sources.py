@@ -139,23 +139,42 @@ def obtain(name: str) -> Path:
     """Give the folder of a data set in the cache, fetching it the first time.
 
     The places are tried in turn: the package if it is installed, apt-get without root, the public
-    home. The folder appears in one step and complete; a second process waits for the first. Where
-    no place has the right contents, DataUnavailable says what is missing, why, and what to do.
+    home. The folder appears in one step and complete; a second process waits for the first. Each
+    process checks it once against its checksums, and one that has rotted is fetched again. Where no
+    place has the right contents, DataUnavailable says what is missing, why, and what to do.
     """
-    source, target = SOURCES[name], config.cache_dir() / name
-    if target.is_dir():
+    return _obtained(name, config.cache_dir() / name)
+
+
+@cache
+def _obtained(name: str, target: Path) -> Path:
+    source = SOURCES[name]
+    if _whole(target, source.checksums()):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{name}.lock"):
-            if not target.is_dir():
+            if not _whole(target, source.checksums()):
                 with scratch_beside(target) as scratch:
-                    _fetch(source, scratch).rename(target)
+                    found = _fetch(source, scratch)
+                    if target.is_dir():
+                        print(f"camwall: {target} was damaged: fetched again", file=sys.stderr)
+                        target.rename(scratch / "damaged")
+                    found.rename(target)
     except OSError as error:
         raise DataUnavailable(
             f"no place for {source.title}: {error}; set CAMWALL_CACHE to a folder you can write to."
         ) from error
     return target
+
+
+def _whole(folder: Path, checksums: Mapping[str, str]) -> bool:
+    """Whether a folder has all files, with the contents that they must have."""
+    try:
+        found = {name: hashlib.sha256((folder / name).read_bytes()) for name in checksums}
+    except OSError:
+        return False
+    return all(found[name].hexdigest() == expected for name, expected in checksums.items())
 
 
 def _fetch(source: Source, scratch: Path) -> Path:

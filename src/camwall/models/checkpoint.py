@@ -1,8 +1,8 @@
 """Weight files: ours, and the plain state dicts of the paper's authors."""
 
 import os
-import pickle
 import warnings
+import zipfile
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,20 +72,45 @@ def save_checkpoint(model: MaskedModel, path: str | Path) -> Path:
     return save_atomic({NETWORK: describe(model), "state_dict": weights}, path)
 
 
-def read_weights(path: str | Path) -> Any:
-    """`torch.load` of tensors and plain containers only, onto the CPU: no code is run."""
+def read_weights(path: str | Path, then: str = "save model.state_dict(), not the model") -> Any:
+    """`torch.load` of tensors and plain containers only, onto the CPU: no code is run.
+
+    The checksums in the file are tried; one as old as PyTorch 1.5 has none. ``then`` is what a
+    CamwallError says is to be done with a file that is no such.
+    """
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                if parts.testzip() is not None:
+                    raise ValueError
         with warnings.catch_warnings():
             # Of a pickle that is not torch's: the line below says what the user needs to know.
             warnings.filterwarnings("ignore", "Detected pickle protocol")
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CamwallError(f"no checkpoint at {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError):
+    except Exception:  # a damaged file brings out any kind
         raise CamwallError(
-            f"{path} is not a file of weights: it is damaged, or holds more than tensors (save "
-            "model.state_dict(), not the model)"
+            f"{path} is not a file of weights: it is damaged, or holds more than tensors; {then}"
         ) from None
+
+
+def plain_weights(path: str | Path, content: Any) -> dict[str, Tensor]:
+    """A state dict as it was read, if it is names with plain tensors and nothing else."""
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CamwallError(
+            f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
+        )
+    for name, value in content.items():
+        number = value.is_floating_point() or value.dtype == torch.int64
+        plain = value.layout == torch.strided and not value.is_meta
+        if not (isinstance(name, str) and number and plain):
+            kind = "meta" if value.is_meta else f"{value.dtype} {value.layout}"
+            raise CamwallError(
+                f"{path} holds {name!r} as {kind}: save each weight by its name, as a plain tensor "
+                "of floats"
+            )
+    return content
 
 
 def fitting(path: str | Path) -> AbstractContextManager[None]:
@@ -96,10 +121,7 @@ def fitting(path: str | Path) -> AbstractContextManager[None]:
 
 def _authors(path: str | Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Describe a plain state dict of the authors, and rename its weights."""
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CamwallError(
-            f"{path} holds no state dict: save model.state_dict(), names and tensors alone"
-        )
+    content = plain_weights(path, content)
     last = content.get("31.6.weight")
     if last is None or last.ndim != 2:
         raise CamwallError(
@@ -110,7 +132,7 @@ def _authors(path: str | Path, content: Any) -> tuple[dict[str, Any], dict[str, 
         model = masked_vgg16(masked=False, classes=len(last))
     theirs = nn.Sequential(*model.features, nn.Flatten(), nn.Sequential(*model.head[1:]))
     names = dict(zip(theirs.state_dict(), model.state_dict(), strict=True))
-    weights = {names.get(name, str(name)): value for name, value in content.items()}
+    weights = {names.get(name, name): value for name, value in content.items()}
     with fitting(path):
         model.load_state_dict(weights, assign=True)
     model.masked = not bool(model.cells()[:, :, model.visible_map_rows :].any())
@@ -139,7 +161,7 @@ def load_checkpoint(
     """
     content = read_weights(path)
     if isinstance(content, dict) and NETWORK in content:
-        network, weights = content[NETWORK], content.get("state_dict", {})
+        network, weights = content[NETWORK], plain_weights(path, content.get("state_dict"))
     else:
         network, weights = _authors(path, content)
     with in_one_line(

@@ -10,7 +10,7 @@ from torch import nn
 from camwall.errors import CamwallError, extra, in_one_line
 from camwall.lazily import named_place
 from camwall.models.build import build_wall
-from camwall.models.checkpoint import fitting, load_checkpoint, read_weights
+from camwall.models.checkpoint import fitting, load_checkpoint, plain_weights, read_weights
 from camwall.models.preprocessing import preparation
 from camwall.models.walled import WalledModel
 from camwall.wall import AnyWall
@@ -123,7 +123,7 @@ def _with(network: nn.Module, weights: str | Path | None) -> nn.Module:
     """The network in evaluation mode, with the weights of a file if there is one."""
     if weights is not None:
         with fitting(weights):
-            network.load_state_dict(read_weights(weights))
+            network.load_state_dict(plain_weights(weights, read_weights(weights)))
     return network.eval()
 
 

@@ -55,6 +55,11 @@ class Stacks:
         return [self.folder / name for name in self.frame["file"]]
 
     @property
+    def checksums(self) -> list[str] | None:
+        """The SHA-256 of each file, as the manifest says it."""
+        return self.frame["sha256"].tolist() if "sha256" in self.frame else None
+
+    @property
     def labels_visible(self) -> list[int] | None:
         """ImageNet index of each visible animal, None unless all are known."""
         labels = self.labels("visible")
@@ -96,6 +101,8 @@ class Stacks:
             room = int((hidden if half == "hidden" else ~hidden).sum())
             for stack, box in boxes.items():
                 left, top, right, bottom = edges = [int(edge) for edge in box.split()]
+                if not (0 <= left < right <= SIDE and 0 <= top < bottom <= SIDE):
+                    raise ValueError(f"a box is not left, top, right, bottom: {box}")
                 inside = hidden[top:bottom, left:right]
                 rows.append((stack, half, *edges, inside.size / room, float(inside.mean())))
         columns = ["stack", "half", "left", "top", "right", "bottom", "share", "behind"]
@@ -241,8 +248,26 @@ def load(folder: str | Path) -> Stacks:
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
         frame = frame.astype({name: "Int64" for name in LABELS if name in frame})
-        frame[["file", "sha256"]]
-    return Stacks(folder, frame, info)
+        stacks = Stacks(folder, frame, info)
+        _require_sound(stacks)
+    return stacks
+
+
+def _require_sound(stacks: Stacks) -> None:
+    """Refuse a manifest that no builder writes: it may be anybody's."""
+    frame, inside = stacks.frame, stacks.folder.resolve()
+    needed = frame[["file", "sha256", *({"group", "row"} & {*frame})]]
+    if (missing := needed.isna().any()).any():
+        raise ValueError(f"the column {missing.idxmax()} has a gap")
+    for name in frame["file"]:
+        if Path(name).is_absolute() or not (stacks.folder / name).resolve().is_relative_to(inside):
+            raise ValueError(f"{name!r} is no file below the folder")
+    if frame["file"].duplicated().any():
+        raise ValueError(f"{frame['file'][frame['file'].duplicated()].iloc[0]} is given twice")
+    for name in {*LABELS} & {*frame}:
+        if not frame[name].dropna().between(0, 999).all():
+            raise ValueError(f"{name} holds what is no class of ImageNet")
+    _ = stacks.boxes  # whose entries are read there, and the wall's
 
 
 def image_files(folder: str | Path) -> list[Path]:

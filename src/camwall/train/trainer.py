@@ -247,7 +247,8 @@ class Trainer:
                 f"{count - sum(found)} of {count} processes do not find the checkpoint in "
                 f"{self.out}: give a folder that all hosts share"
             )
-        state, identity = read_weights(file), self.identity()
+        then = "delete it, and training starts again from the first epoch"
+        state, identity = read_weights(file, then), self.identity()
         known = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(known, dict) or not known.keys() >= identity.keys():
             raise CamwallError(f"{file} is not of camwall's training: give another folder")
