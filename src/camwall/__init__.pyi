@@ -1,4 +1,5 @@
 from camwall import stacks as stacks
+from camwall import testing as testing
 from camwall import theory as theory
 from camwall import train as train
 from camwall.check import Report as Report

@@ -60,7 +60,7 @@ def _spans(numbers: Tensor) -> str:
     return ", ".join(str(g[0]) if len(g) == 1 else f"{g[0]}–{g[-1]}" for g in ends)
 
 
-def _where(wall: Wall, pixels: Tensor) -> str:
+def in_words(wall: Wall, pixels: Tensor) -> str:
     """A set of pixels [H, W] in words: by rows or columns where the wall is made of these."""
     axes = [0, 1] if wall.cut is None else [wall.cut[0]]
     lines = [
@@ -73,7 +73,7 @@ def _where(wall: Wall, pixels: Tensor) -> str:
 def _refuse(wall: Wall, pixels: Tensor, how: str) -> None:
     if pixels.any():
         raise BlindnessError(
-            f"the wall has a hole: {_where(wall, pixels)} are said to be hidden (the wall hides "
+            f"the wall has a hole: {in_words(wall, pixels)} are said to be hidden (the wall hides "
             f"{wall}) but {how}; state the wall where it is, or let camwall.build_wall make one"
         )
 
@@ -180,7 +180,7 @@ def certify(
         _refuse(wall, seen & wall.hidden, "the gradient of a score is not 0 there")
         if reachable is not None and (seen & ~reachable).any():
             raise BlindnessError(
-                f"{_where(wall, seen & ~reachable)} have a gradient but no path by the layers' "
+                f"{in_words(wall, seen & ~reachable)} have a gradient but no path by the layers' "
                 "receptive fields: the geometry stated for this model is wrong"
             )
         _repaint(model, probe, _fills(probe, repaints, gen))
