@@ -43,7 +43,7 @@ def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Fig
     where : str
         The metric on the vertical axis.
     """
-    figure, (ax,) = panels(1, 4.6)
+    figure, (ax,) = panels(1, max(4.6, 0.19 * len(table)))
     blind = table["response"] == 0
     for rows, colour, label in (
         (table[blind], "#029e73", "no repaint moves the map"),
@@ -55,16 +55,18 @@ def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Fig
         ax.errorbar(
             at, middle, spread, fmt="o" if colour == "#029e73" else "D", color=colour, label=label
         )
-    # Names beside their points, from the top down and never one over another.
-    low, high = ax.get_ylim()
-    last = high
-    for name, row in table.sort_values(where, ascending=False).iterrows():
-        x, y = 100 * row["response"], 100 * row[where]
-        last = min(y, last - 0.045 * (high - low))
+    # Names beside their points, never one over another: pushed down from the top, then up again.
+    rows, (low, high) = table.sort_values(where, ascending=False), ax.get_ylim()
+    step, beside = (high - low) / len(rows), [100 * value for value in rows[where]]
+    for i in range(1, len(rows)):
+        beside[i] = min(beside[i], beside[i - 1] - step)
+    for i in reversed(range(len(rows))):
+        beside[i] = max(beside[i], low + step * (len(rows) - 1 - i))
+    for y, (name, row) in zip(beside, rows.iterrows(), strict=True):
         ax.annotate(
             str(name),
-            (x, y),
-            xytext=(1.02, (last - low) / (high - low)),
+            (100 * row["response"], 100 * row[where]),
+            xytext=(1.02, (y - low) / (high - low)),
             textcoords="axes fraction",
             fontsize=8,
             va="center",
