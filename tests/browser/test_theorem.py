@@ -1,0 +1,83 @@
+"""The theorem to play with: the browser's closed forms are the library's, and its draws agree."""
+
+import shutil
+from typing import Any
+
+import pytest
+import torch
+
+from camwall import theory
+from camwall.plots.playground import theorem_playground
+from tests.helpers.repository import ROOT
+
+SETTING = theory.Setting(30, 30, visible_rows=7)
+TAU = 0.7
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("theorem")
+    (folder / "_static").mkdir()
+    for file in ("wall.js", "theorem.js"):
+        shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
+    image = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
+    html = theorem_playground(SETTING, image, TAU).data
+    (folder / "book").mkdir()
+    (folder / "book" / "page.html").write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A law</title>{html}',
+        encoding="utf-8",
+    )
+    page = browser.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((folder / "book" / "page.html").as_uri())
+    yield page
+    assert errors == []
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("exponent", "rows", "norm"),
+    [(0, 7, 1.0), (3, 2, 0.4), (5, 7, 2.5), (6.5, 13, 1.0), (8, 1, 3.0)],
+)
+def test_closed_forms_are_the_librarys(page: Any, exponent: float, rows: int, norm: float) -> None:
+    """Mean, bound, probability and second moment; the networks drawn lie within five errors."""
+    filters = round(2**exponent)
+    for key, value in (("filters", exponent), ("rows", rows), ("norm", norm)):
+        page.evaluate(
+            "([id, v]) => { const r = document.getElementById(id); r.value = v; "
+            "r.dispatchEvent(new Event('input')); }",
+            [f"tp-{key}", str(value)],
+        )
+    page.wait_for_function(
+        "f => { const d = document.getElementById('theorem-play').dataset; "
+        "return d.filters === f && Number(d.count) >= 4000; }",
+        arg=str(filters),
+    )
+    found = page.evaluate("({...document.getElementById('theorem-play').dataset})")
+    found = {name: float(value) for name, value in found.items()}
+    visible = rows * SETTING.pooled_shape[1]
+    asked: dict[str, Any] = {
+        "filters": filters,
+        "positions": 28 * 28,
+        "patch_norm": norm,
+        "tau": TAU,
+    }
+    law = theory.GradCAMLaw(visible=visible, **asked)
+    assert found["mean"] == pytest.approx(theory.gradcam_mean(visible=visible, **asked), rel=1e-9)
+    assert found["bound"] == pytest.approx(
+        theory.gradcam_bound(cells=2 * visible, **asked), rel=1e-9
+    )
+    assert found["positive"] == pytest.approx(law.positive, rel=1e-12)
+    assert found["second"] == pytest.approx(law.second_moment, rel=1e-12)
+    assert abs(found["drawn"] - law.mean) < 5 * found["error"]
+    assert f"V = {filters}" in page.locator("output[for=tp-filters]").inner_text()
+
+
+def test_another_network_has_another_map(page: Any) -> None:
+    """Each is drawn anew."""
+    shown = set()
+    for _ in range(3):
+        page.locator("button").click()
+        shown.add(page.locator("canvas").nth(1).evaluate("canvas => canvas.toDataURL()"))
+    assert len(shown) == 3
