@@ -1,7 +1,7 @@
 /* The theorem to play with: its closed forms, networks drawn at random, and one of them looked at. */
 (() => {
   "use strict";
-  const root = document.getElementById("theorem-play");
+  const root = document.getElementById("playground");
   if (!root) return;
   const data = JSON.parse(root.querySelector("script").textContent);
   const { side, pooled, kernel, tau, digit } = data;
@@ -126,7 +126,7 @@
     const share = leak(shown, wall());
     put(map, overlaid(grey, shown));
     const empty = raw.every((value) => value === 0);
-    told.textContent = empty ? "Its map is empty." : `Of its map ${percent(share)} lies behind the wall.`;
+    told.textContent = empty ? "Its map is empty." : `Its leak: ${percent(share)}.`;
     name(map, `GradCAM of one random network. ${told.textContent}`);
     root.dataset.leak = share;
   }
@@ -161,7 +161,7 @@
     const counts = Array.from({ length: 65 }, (_, i) => 2 ** (i / 8)).map(Math.round);
     const laws = counts.map((filters) => law({ ...state, filters }));
     const top = 1.1 * Math.max(...laws.map((one) => one.mean));
-    const x = (filters) => LEFT + ((WIDE - LEFT - 10) * Math.log2(filters)) / 8;
+    const x = (filters) => LEFT + ((WIDE - LEFT - 16) * Math.log2(filters)) / 8;
     const y = (value) => HIGH - LOW - ((HIGH - LOW - 22) * value) / top;
     const line = (key) =>
       laws

@@ -61,8 +61,8 @@ def opened(page: Any, name: str) -> Any:
     page.evaluate("window.MathJax?.startup?.promise")
     if page.locator("#live-wall").count():
         page.wait_for_selector("#live-wall[data-shown]")
-    if page.locator(".lw-start").count():
-        page.locator(".lw-start").click()
+    if page.locator("#own-photo .lw-start").count():
+        page.locator("#own-photo .lw-start").click()
         page.wait_for_selector("#own-photo[data-shown]", timeout=120_000)
     return page
 

@@ -50,11 +50,11 @@ def test_closed_forms_are_the_librarys(page: Any, exponent: float, rows: int, no
             [f"tp-{key}", str(value)],
         )
     page.wait_for_function(
-        "f => { const d = document.getElementById('theorem-play').dataset; "
+        "f => { const d = document.getElementById('playground').dataset; "
         "return d.filters === f && Number(d.count) >= 4000; }",
         arg=str(filters),
     )
-    found = page.evaluate("({...document.getElementById('theorem-play').dataset})")
+    found = page.evaluate("({...document.getElementById('playground').dataset})")
     found = {name: float(value) for name, value in found.items()}
     visible = rows * SETTING.pooled_shape[1]
     asked: dict[str, Any] = {

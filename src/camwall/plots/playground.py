@@ -32,7 +32,7 @@ def theorem_playground(setting: Setting, image: Tensor, tau: float) -> HTML:
         "colours": palette(),
     }
     return HTML(
-        '<section id="theorem-play" class="live-wall lw-play" aria-label="The theorem to play '
+        '<section id="playground" class="live-wall lw-play" aria-label="The theorem to play '
         f'with" hidden>{as_script(given)}</section>'
         '<script defer src="../_static/wall.js"></script>'
         '<script defer src="../_static/theorem.js"></script>'
