@@ -9,7 +9,7 @@ from torch import nn
 
 import camwall
 from camwall.audit.mechanisms import agreement, summary
-from camwall.check.report import VERDICTS
+from camwall.check import VERDICTS
 from camwall.methods import render
 from camwall.models import Preprocessing, simple_cnn
 from tests.helpers.networks import Parts, walled

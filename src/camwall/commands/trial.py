@@ -38,7 +38,7 @@ def asked() -> list[str]:
     return [name for name, m in methods.items() if m.variant_of is None or name == "LIME (paper)"]
 
 
-def walled(name: str, photographs: list[Path]) -> camwall.WalledModel:
+def walled(name: str, photographs: list[Path]) -> "camwall.WalledModel":
     """One of `NETWORKS` behind a wall at 5/7 of its image's height, as STACK-OPEN is made for."""
     made = NETWORKS[name]
     if made is None:
@@ -50,7 +50,7 @@ def walled(name: str, photographs: list[Path]) -> camwall.WalledModel:
     )
 
 
-def expected(method: camwall.Method, model: camwall.WalledModel) -> bool | None:
+def expected(method: "camwall.Method", model: "camwall.WalledModel") -> bool | None:
     """What the register says of a method, for this wall.
 
     A CAM times the gradient at each pixel moves where a cell that is not read has visible pixels.
@@ -90,7 +90,7 @@ def _small(shown: "Tensor") -> Any:
 
 
 def _tried(
-    model: camwall.WalledModel, paths: list[Path], runs: Path
+    model: "camwall.WalledModel", paths: list[Path], runs: Path
 ) -> Iterator[tuple[dict[str, Any], Any]]:
     """A row for each method, and its map of the first stack; or a row that says why there is none.
 
