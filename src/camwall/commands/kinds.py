@@ -38,7 +38,7 @@ def kinds() -> dict[str, tuple[nn.Module, list[str | None]]]:
         found: dict[str, tuple[nn.Module, list[str | None]]] = {
             "ResNet-18": (get("resnet18"), ["layer1", "layer2", "layer3", None]),
             "ConvNeXt-T": (get("convnext_tiny"), ["features.5", None]),
-            "VGG-11": (get("vgg11", num_classes=50), ["features.15", None]),
+            "VGG-11": (get("vgg11"), [None]),
             "ViT": (vit, [*blocks, None]),
             "GeM on ResNet-18": (generalised, [None]),
             "attention on ResNet-18": (attention, [None]),
