@@ -18,12 +18,13 @@ from camwall.check.gallery import SHOWN, gathered_in, pictured
 from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
-from camwall.check.verdicts import VERDICT, found_why
+from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
 from camwall.errors import CamwallError
 from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint
 from camwall.metrics import chosen as chosen_metrics
+from camwall.metrics.experiments import experiments
 from camwall.metrics.response import blind_scores, changes
 from camwall.models import WalledModel, require_walled
 from camwall.processes import gathered, processes
@@ -160,7 +161,8 @@ def check(
     with state.main_process_first():  # it looks at the folder before any process writes there
         store = RecordStore(run, identity, state.process_index, scores[0, :16].tolist())
     with closing(store):  # until all are done: who comes now would tidy away what others write
-        done = {(record["image"], record["method"]) for record in store.found}
+        names = [method.name for method in asked]
+        done = {(each["image"], each["method"]) for each in store.found if "trial" not in each}
         batches = [range(i, min(i + batch, len(pictures))) for i in range(0, len(pictures), batch)]
         # Who does what depends on the batches alone, not on what is done: two processes never meet.
         work = [
@@ -187,21 +189,44 @@ def check(
                     bar.set_postfix_str(method.name, refresh=False)
                     store.add(_measured(pictures, group, evidence, method, measured, painted))
                     bar.update(len(group))
-        added = gathered(store.added)
-    names = [method.name for method in asked]
-    wanted = pd.MultiIndex.from_product([pictures.names, names], names=["image", "method"])
-    frame = pd.DataFrame(store.found + added).drop_duplicates(["image", "method"])
+        found = store.found + gathered(store.added)
+        frame = _joined(found, pictures.names, names)
+        # What to try is known once all is measured, so that it hangs on no order.
+        known = {(each["image"], each["method"]) for each in found if "trial" in each}
+        trials = [each for each in to_be_tried(frame, names) if each not in known]
+        with evaluating(model):
+            for image, name in tqdm(
+                trials[state.process_index :: state.num_processes],
+                desc="causes",
+                disable=not progress or not state.is_main_process or not trials,
+            ):
+                index = pictures.names.index(image)
+                loaded = pictures.load([index]).to(device)
+                with torch.no_grad():
+                    evidence = Evidence(model, loaded, targets and targets[index])
+                trial = experiments(evidence, asked[names.index(name)])._asdict()
+                store.add([{"image": image, "method": name, "trial": trial}])
+        found = store.found + gathered(store.added)
     return Report(
-        gallery=gathered_in(store.found + added, pictures.names, names),
-        records=frame.drop(columns="pictures", errors="ignore")
-        .set_index(["image", "method"])
-        .loc[wanted]
-        .reset_index(),
+        records=_joined(found, pictures.names, names),
+        gallery=gathered_in(found, pictures.names, names),
         wall=model.wall,
         methods=tuple(names),
         random_level=random_level(model.wall, tuple(model.visible_cells.shape)),
         identity=identity,
     )
+
+
+def _joined(found: list[Record], images: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+    """The records of images and methods, in this order, with what their trials found."""
+    keys = ["image", "method"]
+    wanted = pd.MultiIndex.from_product([images, methods], names=keys)
+    measured = pd.DataFrame([each for each in found if "trial" not in each])
+    measured = measured.drop(columns="pictures", errors="ignore").drop_duplicates(keys)
+    tried = [{**each, **each["trial"]} for each in found if "trial" in each]
+    trials = pd.DataFrame(tried, columns=[*keys, *FINDINGS]).drop_duplicates(keys)
+    frame = measured.set_index(keys).loc[wanted].reset_index()
+    return frame.merge(trials.astype(dict.fromkeys(FINDINGS, float)), on=keys, how="left")
 
 
 def _measured(
@@ -212,7 +237,7 @@ def _measured(
     metrics: Sequence[Metric],
     repaints: Sequence[str],
 ) -> list[Record]:
-    """What is measured of one method on the images of a pass, and why it is so."""
+    """What is measured of one method on the images of a pass."""
     names, scores = [pictures.names[i] for i in group], evidence.scores.detach()
     start = time.perf_counter()
     shown = (maps := Saliency(evidence, method)).shown
@@ -247,7 +272,6 @@ def _measured(
     rows = zip(*columns.values(), strict=False)  # what is repeated ends with the others
     records = [dict(zip(columns, row, strict=True)) for row in rows]
     for place, (number, record) in enumerate(zip(group, records, strict=True)):
-        record |= found_why(evidence, place, method, number, record)
         if number < SHOWN:
             image = evidence.images[place]
             record["pictures"] = pictured(image, shown[place], evidence.model.preprocessing)

@@ -1,17 +1,16 @@
 """The verdict on a method and its cause, from the records of its maps."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from camwall.methods import Evidence, Method
-from camwall.metrics.experiments import DRAWS, ROUNDING, Findings, experiments
+from camwall.metrics.experiments import DRAWS, ROUNDING, Findings
 
 #: The metrics that a verdict is made of.
 VERDICT = ("response", "leak", "leak_clear")
 #: The columns of the records that a cause is made of: see `camwall.metrics.experiments.Findings`.
 FINDINGS = Findings._fields
-#: The images that the experiments are made on, the first of a set.
+#: The images that the experiments are made on.
 TRIED = 3
 
 #: What a method does behind a wall, by the two by two of response and leak.
@@ -39,27 +38,29 @@ CAUSES = {
 }
 
 
-def found_why(
-    evidence: Evidence, index: int, method: Method, number: int, measured: dict[str, Any]
-) -> dict[str, float]:
-    """The columns of `FINDINGS` of image ``index`` of a pass, which is ``number`` of its set.
+def to_be_tried(records: pd.DataFrame, methods: Sequence[str]) -> list[tuple[str, str]]:
+    """The images and methods that the experiments are needed for.
 
-    NaN where the experiments are not needed: its map is blind, sees through or was not measured, or
-    so many others are tried.
+    Of each method that no repaint moves the first `TRIED` images with a leak, clear of bleed where
+    any has one.
     """
-    found = Findings()
-    points_there = measured["response"] == 0 and measured["leak"] > ROUNDING
-    if number < TRIED and points_there:
-        found = experiments(evidence, index, method)
-    return found._asdict()
+    found = []
+    for name in methods:
+        own = records[records["method"] == name]
+        if own[[*VERDICT]].isna().all().any() or (own["response"] > 0).any():
+            continue
+        leaks = [own[own[metric] > ROUNDING] for metric in ("leak_clear", "leak")]
+        first = next((each for each in leaks if len(each)), leaks[0])["image"][:TRIED]
+        found += [(image, name) for image in first]
+    return found
 
 
 def _cause(tried: pd.DataFrame) -> str:
     """The cause that the findings on all images that were tried tell together."""
-    most, mean = tried.max(), tried.mean()
-    if most["on_grid"] <= ROUNDING:
+    mean = tried.mean()
+    if len(tried) and (tried["on_grid"] <= ROUNDING).all():
         return "resize bleed"
-    if most["retreated"] <= ROUNDING:
+    if tried["retreated"].max() <= ROUNDING:
         return "window straddles the wall"
     if mean["agreed"] <= DRAWS**-0.5:
         return "estimator noise"

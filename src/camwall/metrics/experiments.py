@@ -52,22 +52,17 @@ class Findings(NamedTuple):
     by_chance: float = torch.nan
 
 
-def experiments(evidence: Evidence, index: int, method: Method) -> Findings:
+def experiments(evidence: Evidence, method: Method) -> Findings:
     """Ask why a map that no repaint moves is positive behind the wall.
 
     Parameters
     ----------
     evidence : Evidence
-        A pass.
-    index : int
-        Which of its images.
+        A pass over one image.
     method : Method
     """
-    model, one = evidence.model, slice(index, index + 1)
-    images, target = evidence.images[one], evidence.target[one]
+    model, images, target = evidence.model, evidence.images, evidence.target
     with torch.no_grad():
-        if len(evidence.images) > 1:
-            evidence = Evidence(model, images, target)
         maps = Saliency(evidence, method)
         found = Findings(on_grid=_on_grid(model, maps))
         if found.on_grid <= ROUNDING:
