@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
+from typing import Any
 
 
 class CamwallError(ValueError):
@@ -15,6 +17,27 @@ class BlindnessError(CamwallError):
 
 class DataUnavailable(CamwallError):
     """A data set is neither in the cache nor to be had from any of its sources."""
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int, or a CamwallError when it is no whole number from ``least`` to 2⁶³ − 1.
+
+    Numbers of any library count, 3.0 among them; a bool, a text and a list do not.
+    """
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not least <= value < 2**63 or value != int(value):
+        raise CamwallError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def check_list(name: str, value: Any) -> list[Any]:
+    """The entries of ``value``, or a CamwallError for a text and for what has none."""
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return list(value)
+    except TypeError:
+        raise CamwallError(f"{name} must be a list, not {value!r}") from None
 
 
 @contextmanager

@@ -330,6 +330,8 @@ def claim(
     CamwallError
         A folder of another run or with other files; one that cannot be read or written.
     """
+    if not isinstance(folder, str | Path):
+        raise CamwallError(f"a run's folder is a path, not {folder!r}")
     folder = Path(folder)
     try:
         known = json.loads((folder / file).read_text(encoding="utf-8"))

@@ -175,7 +175,7 @@ def test_inference_mode_changes_nothing(model, images):
         ({"methods": []}, "the list is empty"),
         ({"methods": [3]}, "a name, a Method or a function, not 3"),
         ({"methods": ["GradCAM", "GradCAM"]}, "asked for twice"),
-        ({"batch": 0}, "batch must be at least 1"),
+        ({"batch": 0}, "batch must be a whole number of at least 1"),
         ({"target": [0]}, "5 images need 5 targets, not 1"),
         ({"target": [0, 1, 2, 3, 4]}, "target 4 is not one of the model's classes 0 to 3"),
         ({"labels": [0, 1]}, "5 images have 2 labels"),

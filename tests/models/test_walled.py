@@ -314,7 +314,7 @@ def test_masked_vgg16_has_the_papers_shape() -> None:
 
 def test_no_classes() -> None:
     """A classifier has one at least."""
-    with pytest.raises(CamwallError, match="classes must be at least 1, not 0"):
+    with pytest.raises(CamwallError, match="classes must be a whole number of at least 1, not 0"):
         masked_vgg16(classes=0)
 
 

@@ -46,7 +46,7 @@ def test_prompts_depend_on_the_seed_alone():
     """And the first ones not on their number."""
     pd.testing.assert_frame_equal(stacks.prompts(5, 3), stacks.prompts(9, 3).head(5))
     assert list(stacks.prompts(5, 3)["prompt"]) != list(stacks.prompts(5, 4)["prompt"])
-    with pytest.raises(CamwallError, match="n must be at least 1"):
+    with pytest.raises(CamwallError, match="n must be a whole number of at least 1"):
         stacks.prompts(0)
     with pytest.raises(CamwallError, match="unknown variant 'none'"):
         stacks.prompts(3, hidden="none")

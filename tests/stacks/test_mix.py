@@ -110,7 +110,7 @@ def test_a_validation_folder_is_found_below_the_root(root, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": -1}, "n must be at least 1, not -1"),
+        ({"n": -1}, "n must be a whole number of at least 1, not -1"),
         ({"wall": 300}, "the wall at row 300 leaves no room"),
         ({"wall": Wall.quadrant(224, 224)}, "one animal on each side of its wall"),
         ({"hidden": "none"}, "unknown variant 'none': take one of same, other, all"),

@@ -232,7 +232,7 @@ def test_the_manifest_describes_the_images_and_their_sources(stamps, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 0}, "n must be at least 1, not 0"),
+        ({"n": 0}, "n must be a whole number of at least 1, not 0"),
         ({"wall": 224}, "the wall at row 224 leaves no room"),
         ({"wall": -3}, "take a row between 48 and 176"),
         ({"wall": Wall.columns(224, 224, 0, 30)}, "take a column between 48 and 176"),

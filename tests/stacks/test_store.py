@@ -167,7 +167,9 @@ def test_the_first_of_stacks_are_at_least_one(tmp_path):
     found = stacks.load(tmp_path)
     assert len(found.head(None)) == len(found.head(5)) == 1
     for number in (0, -1):
-        with pytest.raises(CamwallError, match=f"the first {number} stacks are none"):
+        with pytest.raises(
+            CamwallError, match=f"number of stacks must be .* at least 1, not {number}"
+        ):
             found.head(number)
 
 

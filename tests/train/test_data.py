@@ -161,7 +161,9 @@ def test_a_full_disk_ends_a_shrink_with_one_line(folder, tmp_path):
 def test_shrinking_refuses_what_it_cannot_do(folder, tmp_path):
     """Bad sizes, a folder onto itself, an empty one, names that would collide, a corrupt image."""
     for message, call in {
-        "size is at least 1": lambda: shrink_folder(folder, tmp_path / "x", size=0),
+        "size must be a whole number of at least 1": lambda: shrink_folder(
+            folder, tmp_path / "x", size=0
+        ),
         "to a folder outside it": lambda: shrink_folder(folder, folder / "small"),
         "no images below": lambda: shrink_folder(folder / "plain" / "no", tmp_path / "x"),
     }.items():
@@ -301,7 +303,7 @@ def test_pair_stacks_join_two_classes_at_the_wall():
 
 def test_the_small_vgg_refuses_what_it_is_not():
     """No classes, no channels, or images of another size: one line."""
-    with pytest.raises(CamwallError, match="classes must be at least 1, not 0"):
+    with pytest.raises(CamwallError, match="classes must be a whole number of at least 1, not 0"):
         small_vgg(classes=0)
     with pytest.raises(CamwallError, match="takes images of 3×28×28"):
         small_vgg(channels=3, preprocessing=Preprocessing((0.5,), (0.5,), None, 28))

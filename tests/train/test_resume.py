@@ -243,7 +243,7 @@ def test_an_output_that_is_a_file_and_negative_workers_cost_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CamwallError, match=r"cannot write .*file"):
         fit(make_model(data), data, RECIPE, tmp_path / "file", progress=False)
-    with pytest.raises(CamwallError, match="workers cannot be negative, they are -1"):
+    with pytest.raises(CamwallError, match="workers must be a whole number of at least 0, not -1"):
         fit(make_model(data), data, RECIPE, workers=-1, progress=False)
 
 

@@ -264,7 +264,7 @@ def test_a_bleed_by_hand() -> None:
         (lambda: Wall.border(4, 6, 2), "a border of 2 does not fit 4×6"),
         (lambda: Wall.patches(4, 4, 2, 0.1), "a share of 0.1 of 4 tiles hides none or all"),
         (lambda: Wall.patches(4, 4, 2, 0.9), "a share of 0.9 of 4 tiles hides none or all"),
-        (lambda: Wall.patches(4, 4, 0), "tiles have a side of at least 1 pixel, not 0"),
+        (lambda: Wall.patches(4, 4, 0), "size must be a whole number of at least 1, not 0"),
         (lambda: Wall.of(True, 4, 4), "a wall is its first hidden row, .* not True"),
         (lambda: Wall.of("rows", 4, 4), "'rows' is no wall .*: write it as rows:160"),
         (lambda: Wall.of("fence:3", 4, 4), "'fence:3' is no wall: write its first hidden row"),

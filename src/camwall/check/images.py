@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import plain_bytes
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count, check_list
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
 from camwall.processes import Processes, gathered
@@ -46,10 +46,16 @@ class ImageSet:
         brought: Any = load(images) if isinstance(images, str | Path) else images
         self._tensor = images if isinstance(images, Tensor) else None
         self._paths: list[Path] = []
-        if self._tensor is not None:
+        if self._tensor is not None and self._tensor.ndim:
             self.names = [str(index) for index in range(len(brought))]
         else:
-            self._paths = [Path(path) for path in getattr(brought, "paths", brought)]
+            paths = check_list("images", getattr(brought, "paths", brought))
+            if odd := [path for path in paths if not isinstance(path, str | Path)]:
+                raise CamwallError(
+                    "images are a tensor [N, C, H, W], stacks, a folder or paths, not "
+                    f"{type(odd[0]).__name__}"
+                )
+            self._paths = [Path(path) for path in paths]
             self.names = [path.name for path in self._paths]
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
@@ -61,7 +67,12 @@ class ImageSet:
         if times > 1:
             raise CamwallError(f"{name} is given twice; each image counts once")
         labels = getattr(brought, "labels_visible", None) if labels is None else labels
-        self.labels = None if labels is None else [int(label) for label in labels]
+        self.labels = None
+        if labels is not None:
+            several = labels.tolist() if isinstance(labels, Tensor) else labels
+            self.labels = [
+                check_count("a label", each, 0) for each in check_list("labels", several)
+            ]
         self._checksums = getattr(brought, "checksums", None)
         self.groups = getattr(brought, "groups", None) or list(range(len(self)))
         self.annotations = {**getattr(brought, "annotations", {}), **(annotations or {})}

@@ -19,7 +19,7 @@ from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count, check_list
 from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint
@@ -98,8 +98,8 @@ def check(
         Unknown methods or metrics; unreadable images; maps of the wrong shape or with NaN; scores
         that are not finite; a run folder of another model or other images.
     """
-    if batch < 1:
-        raise CamwallError(f"batch must be at least 1, not {batch}")
+    batch = check_count("batch", batch)
+    repaints = check_list("repaints", repaints)
     require_walled(model)
     asked = chosen(default_methods(engine) if methods is None else methods, engine)
     measured = chosen_metrics(metrics)

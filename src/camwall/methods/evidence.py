@@ -35,7 +35,7 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
         indices = torch.as_tensor(target, device=scores.device)
     except (TypeError, ValueError, RuntimeError):
         indices = torch.empty(0)
-    if indices.dtype.is_floating_point or indices.dtype == torch.bool:
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise CamwallError(f"a target is a class index, not {target!r}")
     indices = indices.long().clone()  # a tensor of inference mode has no gradient
     indices = indices.expand(count) if indices.ndim == 0 else indices
@@ -53,17 +53,9 @@ def as_target(target: Target, scores: Tensor) -> Tensor:
 def check_images(model: WalledModel, images: Tensor) -> None:
     """Refuse no images, or images of another shape or type than the model's."""
     require_walled(model)
-    if not isinstance(images, Tensor):
-        raise CamwallError(f"images are a tensor [N, C, H, W], not {type(images).__name__}")
     model.check_images(images)
     if not len(images):
         raise CamwallError("no images to explain: the batch is empty")
-    wanted = next(model.parameters()).dtype
-    if images.dtype != wanted and not torch.is_autocast_enabled(images.device.type):
-        raise CamwallError(
-            f"the images are {images.dtype}, the model is {wanted}: convert one of them, "
-            "images.to(...) or model.to(...)"
-        )
 
 
 class Evidence:

@@ -20,7 +20,7 @@ from camwall.methods.perturbation import PERTURBATIONS, RATE, STEPS, opticam_map
 from camwall.methods.registry import AnyMethod, Engine, Mechanism, Method, named
 from camwall.methods.rise import rise
 from camwall.methods.saliency import Saliency
-from camwall.models import WalledModel
+from camwall.models import WalledModel, require_walled
 
 
 def _registered() -> Iterator[Method]:
@@ -72,7 +72,7 @@ def chosen(methods: Sequence[AnyMethod] | AnyMethod, engine: Engine = "camwall")
     CamwallError for an unknown name or engine, with those that are known; for a method that the
     package has not; for no method, or two of one name.
     """
-    if engine not in get_args(Engine):
+    if not isinstance(engine, str) or engine not in get_args(Engine):
         raise CamwallError(f"unknown engine {engine!r}; known: {', '.join(get_args(Engine))}")
     own = partial(Method, weights="a function", mechanism=Mechanism.OWN, reference="")
     found = named(methods, METHODS, Method, lambda name, each: own(name, function=each))
@@ -136,6 +136,7 @@ def explain_each(
     visible_only: bool = True,
 ) -> dict[str, Tensor]:
     """Saliency maps of several methods, by name, from one pass; see `explain`."""
+    require_walled(model)
     wanted = chosen(methods, engine)
     for method in wanted:
         if not normalize and method.raw is None:

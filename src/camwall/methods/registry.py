@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_list
 from camwall.methods.evidence import Evidence
 from camwall.models import WalledModel
 
@@ -139,6 +139,7 @@ def named(
     word = kind.__name__.lower()
     if isinstance(asked, str | kind) or not isinstance(asked, Iterable):
         asked = [asked]
+    asked = check_list(f"{word}s", asked)
     found: dict[str, T] = {}
     for each in asked:
         if isinstance(each, str):

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from camwall.errors import CamwallError
 from camwall.methods import Evidence, Saliency, explain_each, render
-from camwall.metrics.metric import Metric
+from camwall.metrics.metric import Metric, moderate
 from camwall.models import WalledModel
 from camwall.wall import Wall
 
 
-def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
+def leak(maps: Tensor, wall: int | Tensor | Wall, *, clear_of: Tensor | None = None) -> Tensor:
     """The share of each saliency map's l2 norm behind the wall.
 
     ‖map[hidden pixels]‖₂ / ‖map‖₂, the paper's measure, as a fraction.
@@ -23,7 +23,7 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     ----------
     maps : tensor [N, H, W]
         Saliency maps, at the image's size; or raw ones, with a wall of cells.
-    wall : Wall
+    wall : Wall, row or bool mask
     clear_of : bool tensor [h, w], optional
         The map cells that the network reads (``model.visible_cells``): leaves out, of both norms,
         the hidden pixels that bilinear upsampling fills in part from them (`Wall.bleed`). What
@@ -40,6 +40,10 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     CamwallError
         Maps of another shape than the wall's, or that hold NaN.
     """
+    if not isinstance(maps, Tensor) or maps.is_complex():
+        raise CamwallError(f"saliency maps are a real tensor [N, H, W], not {type(maps).__name__}")
+    if not isinstance(wall, Wall):
+        wall = Wall.of(wall, *(maps.shape[-2:] if maps.ndim > 1 else (0, 0)))
     if maps.ndim != 3 or tuple(maps.shape[1:]) != wall.shape:
         raise CamwallError(
             f"the leak is measured on maps of shape [N, {wall.shape[0]}, {wall.shape[1]}], "
@@ -48,8 +52,7 @@ def leak(maps: Tensor, wall: Wall, *, clear_of: Tensor | None = None) -> Tensor:
     if not torch.isfinite(maps).all():
         raise CamwallError("a saliency map holds NaN or infinite values; its leak has no meaning")
     behind = wall.hidden if clear_of is None else wall.hidden & ~wall.bleed(clear_of)
-    # In float32 squares of values below 1e-23 would vanish; not every device knows double.
-    return _share(maps.cpu().double().square(), behind, wall).sqrt()
+    return _share(moderate(maps).square(), behind, wall).sqrt()
 
 
 def _share(amounts: Tensor, behind: Tensor, wall: Wall) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,16 @@ from camwall.methods.saliency import same_draws
 
 #: A metric of one's own: a pass and a method's maps on its images → one number an image, [N].
 Measure = Callable[[Evidence, Saliency], Tensor]
+
+
+def moderate(maps: Tensor) -> Tensor:
+    """Maps [N, …] in double precision, each times a power of 2 that brings its values below 1.
+
+    That is exact, and no square overflows or vanishes, as those of float32 do below 1e-23.
+    """
+    values = maps.detach().cpu().double().numpy()
+    _, exponent = np.frexp(np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True))
+    return torch.from_numpy(np.ldexp(values, -exponent))
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from torch import Tensor
 from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import AnyMethod, Engine, Evidence, Mechanism, Saliency, chosen
-from camwall.methods.evidence import Target
-from camwall.metrics.metric import Metric
+from camwall.methods.evidence import Target, check_images
+from camwall.metrics.metric import Metric, moderate
 from camwall.models import FILLS, WalledModel, fill
 
 #: What the hidden pixels are repainted with: grey, what another image hides, the visible content
@@ -46,7 +46,7 @@ def change(before: Tensor, after: Tensor) -> Tensor:
 
     Infinite for a map that was zero everywhere and is not any more.
     """
-    before, after = (maps.detach().cpu().double().flatten(1) for maps in (before, after))
+    before, after = moderate(torch.stack([before, after], dim=1)).flatten(2).unbind(dim=1)
     moved, size = (before - after).norm(dim=1), before.norm(dim=1)
     return torch.where(moved == 0, 0.0, moved / size)
 
@@ -131,6 +131,7 @@ def response(
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")
+    check_images(model, images)
     (asked,) = chosen(method, engine)
     with evaluating(model), torch.no_grad():
         evidence = Evidence(model, images, target)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.models.vgg import cfgs, make_layers
 
-from camwall.errors import CamwallError, extra
+from camwall.errors import CamwallError, check_count, extra
 from camwall.models.masked import MaskedModel
 from camwall.models.preprocessing import Preprocessing
 
@@ -22,8 +22,7 @@ SMALL_SIZE = 28
 
 def _at_least_one(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise CamwallError(f"{name} must be at least 1, not {value}")
+        check_count(name, value)
 
 
 def _vgg(

@@ -74,12 +74,20 @@ class WalledModel(nn.Module, ABC):
         return self.passed(images, lambda maps, _: self.target_layer(maps))
 
     def check_images(self, images: Tensor) -> None:
-        """Refuse images of another shape than the wall was built for."""
+        """Refuse what are no images, or ones of another shape or type than the model's."""
+        if not isinstance(images, Tensor):
+            raise CamwallError(f"images are a tensor [N, C, H, W], not {type(images).__name__}")
         shape = (len(self.preprocessing.mean), *self.wall.shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != shape:
             raise CamwallError(
                 f"this model takes images of shape [N, {', '.join(map(str, shape))}], "
                 f"not {list(images.shape)}"
+            )
+        wanted = next(self.parameters(), images).dtype
+        if images.dtype != wanted and not torch.is_autocast_enabled(images.device.type):
+            raise CamwallError(
+                f"the images are {images.dtype}, the model is {wanted}: convert one of them, "
+                "images.to(...) or model.to(...)"
             )
 
     @abstractmethod
@@ -296,7 +304,7 @@ class ApartModel(WholeModel):
         )
 
 
-def require_walled(model: nn.Module) -> None:
+def require_walled(model: Any) -> None:
     """Refuse a model without a wall."""
     if not isinstance(model, WalledModel):
         kind = type(model).__name__

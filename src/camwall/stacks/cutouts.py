@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camwall import data
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
 from camwall.images import read_image
 from camwall.stacks import compose, design, store
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
@@ -72,7 +72,7 @@ def open(
     DataUnavailable
         If the stamps cannot be had.
     """
-    groups = design.groups(n, hidden, VARIANTS)
+    groups, seed = design.groups(n, hidden, VARIANTS), check_count("seed", seed, 0)
     wall = design.check_wall(wall, _LEAST)
     parameters = {"n": n, "hidden": hidden, **design.describe(wall), "edition": EDITION}
     if beside:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
 from camwall.wall import AnyWall, Wall
 
 SIDE = 224  # rows and columns of a stack
@@ -28,8 +28,7 @@ def groups(n: int, hidden: str, known: Sequence[str]) -> list[Sequence[str]]:
 
     The stacks of a group differ by what stands behind the wall alone.
     """
-    if n < 1:
-        raise CamwallError(f"n must be at least 1, not {n}.")
+    check_count("n", n)
     check_choice("variant", hidden, (*known, "all"))
     asked = known if hidden == "all" else (hidden,)
     return [asked[: n - before] for before in range(0, n, len(asked))]

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import extra, in_one_line
+from camwall.errors import check_count, extra, in_one_line
 from camwall.images import read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
@@ -44,7 +44,8 @@ def prompts(n: int = 100, seed: int = 0, hidden: str = "same") -> pd.DataFrame:
     """
     groups = design.groups(n, hidden, design.VARIANTS[:2])
     animals = data.imagenet_classes().query("animal")["index"].tolist()
-    rng, names = np.random.default_rng(seed), data.imagenet_classes()["name"]
+    rng = np.random.default_rng(check_count("seed", seed, 0))
+    names = data.imagenet_classes()["name"]
     rows: list[dict[str, Any]] = []
     for variants, visible in zip(groups, design.in_turn(rng, animals), strict=False):
         other = int(rng.choice([animal for animal in animals if animal != visible]))

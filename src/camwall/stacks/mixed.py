@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from camwall import data
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
 from camwall.images import images_below, read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
@@ -74,7 +74,7 @@ def mix(
     **Departs from the paper**, whose choice of photographs and of what is cut from them is not
     published; its 100 images are read by :func:`camwall.stacks.load`.
     """
-    groups = design.groups(n, hidden, VARIANTS)
+    groups, seed = design.groups(n, hidden, VARIANTS), check_count("seed", seed, 0)
     wall, root = design.check_wall(wall, _LEAST), Path(source)
     classes = animal_classes(root)
     if hidden != "same" and len(classes) < 2:

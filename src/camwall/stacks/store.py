@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import CamwallError, in_one_line
+from camwall.errors import CamwallError, check_count, in_one_line
 from camwall.images import SUFFIXES, images_below, read_image
 from camwall.stacks.design import SIDE
 from camwall.wall import Wall
@@ -124,9 +124,8 @@ class Stacks:
 
     def head(self, n: int | None) -> "Stacks":
         """The first ``n`` stacks, at least one (or a CamwallError); all for None."""
-        if n is not None and n < 1:
-            raise CamwallError(f"the first {n} stacks are none: take at least 1")
-        return Stacks(self.folder, self.frame.head(len(self) if n is None else n), self.info)
+        count = len(self) if n is None else check_count("the number of stacks", n)
+        return Stacks(self.folder, self.frame.head(count), self.info)
 
     def images(
         self, preprocessing: "Preprocessing", start: int = 0, stop: int | None = None

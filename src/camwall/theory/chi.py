@@ -19,13 +19,6 @@ _TAIL = 1e-18  # mass that a grid may leave out on either side, below the roundi
 _WIDEST_STEP = 0.1  # of log r: a trapezoid error of about exp(-π²/(2·0.1)) ≈ 1e-21
 
 
-def check_count(name: str, value: int, least: int = 1) -> int:
-    """``value`` as an int, or a :class:`CamwallError` when it is no whole number >= ``least``."""
-    if isinstance(value, bool) or value != value or int(value) != value or value < least:
-        raise CamwallError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
-
-
 def check_real(name: str, value: npt.ArrayLike, *, zero: bool = False) -> Array:
     """``value`` as floats, or a :class:`CamwallError` unless all are finite and > 0 (or >= 0)."""
     array = np.asarray(value, dtype=float)

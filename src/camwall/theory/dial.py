@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.theory.chi import check_count
+from camwall.errors import check_count
 from camwall.theory.geometry import Setting
 
 

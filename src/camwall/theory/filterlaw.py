@@ -20,8 +20,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from camwall.errors import CamwallError
-from camwall.theory.chi import check_count
+from camwall.errors import CamwallError, check_count
 from camwall.theory.geometry import Setting
 from camwall.theory.heads import Spread, gaussian_std
 from camwall.theory.mixture import HalfNormalMixture

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import CamwallError
-from camwall.theory.chi import check_count
+from camwall.errors import CamwallError, check_count
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from camwall.errors import CamwallError
-from camwall.theory.chi import check_count, check_real, relu_norm_mean, relu_norm_nodes
+from camwall.errors import CamwallError, check_count
+from camwall.theory.chi import check_real, relu_norm_mean, relu_norm_nodes
 from camwall.theory.mixture import HalfNormalMixture
 
 Numbers = float | npt.NDArray[np.float64]

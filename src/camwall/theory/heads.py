@@ -14,8 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from camwall.errors import CamwallError
-from camwall.theory.chi import check_count
+from camwall.errors import CamwallError, check_count
 
 #: (maps, visible pooled cells, τ) -> standard deviations σ of the weights, [..., V]
 Spread = Callable[[Tensor, Tensor, float], Tensor]

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from camwall.errors import CamwallError
-from camwall.theory.chi import check_count, check_real
+from camwall.errors import CamwallError, check_count
+from camwall.theory.chi import check_real
 from camwall.theory.geometry import Setting
 
 WeightsLaw = Literal["normal", "uniform"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from camwall.errors import BlindnessError, CamwallError
+from camwall.errors import BlindnessError, CamwallError, check_count
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.masked import MaskedModel
 from camwall.train.probes import probe_images
@@ -103,10 +103,8 @@ def fit(
         finite, a full disk, a folder with another run. The last good checkpoint stays.
     """
     recipe, folder = recipe or Recipe(), None if out is None else Path(out)
-    if save_every < 1:
-        raise CamwallError(f"save_every must be at least 1 step, not {save_every}")
-    if workers < 0:
-        raise CamwallError(f"workers cannot be negative, they are {workers}")
+    check_count("save_every", save_every)
+    check_count("workers", workers, 0)
     if tensorboard and folder is None:
         raise CamwallError("tensorboard needs a folder: give out")
     _check_fit(model, data)

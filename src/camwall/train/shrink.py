@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
 from camwall.images import images_below, opaque, opened
 from camwall.runs import remove_unfinished, write_atomic, writing
 
@@ -76,8 +76,10 @@ def shrink_folder(
         others are written, with the first one's name.
     """
     source, target = Path(source), Path(target)
-    if not 1 <= quality <= 95 or size < 1:
-        raise CamwallError(f"size is at least 1 and quality 1 to 95, not {size} and {quality}")
+    check_count("size", size)
+    check_count("workers", workers, 0)
+    if check_count("quality", quality) > 95:
+        raise CamwallError(f"quality is at most 95, not {quality}")
     if not source.is_dir() or target.resolve().is_relative_to(source.resolve()):
         raise CamwallError(f"shrink a folder to a folder outside it, not {source} to {target}")
     if not (names := images_below(source)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode
-from camwall.errors import BlindnessError, CamwallError
+from camwall.errors import BlindnessError, CamwallError, check_count
 from camwall.wall.shape import Wall
 
 if TYPE_CHECKING:
@@ -155,12 +155,13 @@ def certify(
         raise CamwallError(
             f"a {type(model).__name__} has no wall to certify: camwall.build_wall makes one"
         )
-    if probes < 1 or repaints < 1:
-        raise CamwallError(f"certify needs probes ≥ 1 and repaints ≥ 1, not {probes}, {repaints}")
-    wall, gen = model.wall, torch.Generator().manual_seed(seed)
+    probes, repaints = check_count("probes", probes), check_count("repaints", repaints)
+    wall, gen = model.wall, torch.Generator().manual_seed(check_count("seed", seed, 0))
     probe = model.preprocessing.artificial(model, probes, gen)
     if images is not None:
         model.check_images(images)
+        if not len(images):
+            raise CamwallError("no images to certify on: leave images out, or give some")
         probe = torch.cat([probe, images.to(probe)]).clone()  # no inference tensor
 
     reachable = model.reachable()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import CamwallError, in_one_line
+from camwall.errors import CamwallError, check_count, in_one_line
 from camwall.images import read_image
 
 Box = tuple[int, int, int, int]
@@ -49,6 +49,7 @@ class Wall:
     @staticmethod
     def boxes(height: int, width: int, boxes: Iterable[Sequence[int]]) -> "Wall":
         """Hide rectangles, each (top, left, bottom, right) with the last two exclusive."""
+        height, width = check_count("height", height), check_count("width", width)
         hidden = torch.zeros(height, width, dtype=torch.bool, device="cpu")
         for top, left, bottom, right in boxes:
             if not (0 <= top < bottom <= height and 0 <= left < right <= width):
@@ -89,8 +90,7 @@ class Wall:
         height: int, width: int, size: int = 32, share: float = 0.3, seed: int = 0
     ) -> "Wall":
         """Hide a random share of the tiles of ``size`` × ``size`` pixels."""
-        if size < 1:
-            raise CamwallError(f"tiles have a side of at least 1 pixel, not {size}")
+        size, seed = check_count("size", size), check_count("seed", seed, 0)
         tiles = -(-height // size), -(-width // size)
         count = tiles[0] * tiles[1]
         if not 0 < round(share * count) < count:
