@@ -42,7 +42,7 @@ def walled_model(seed: int = 0) -> MaskedModel:
     Examples
     --------
     >>> walled_model().wall
-    Wall(rows 22–31 of 32×32)
+    Wall(rows 23–31 of 32×32)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -97,6 +97,15 @@ def check(
     CamwallError
         Unknown methods or metrics; unreadable images; maps of the wrong shape or with NaN; scores
         that are not finite; a run folder of another model or other images.
+
+    Examples
+    --------
+    >>> from camwall.testing import some_images, walled_model
+    >>> model = walled_model()
+    >>> images = some_images(model)
+    >>> report = check(model, images, ["GradCAM", "HiResCAM"], progress=False)
+    >>> report.verdicts["verdict"].to_dict()
+    {'GradCAM': 'sees through', 'HiResCAM': 'blind'}
     """
     batch = check_count("batch", batch)
     repaints = check_list("repaints", repaints)

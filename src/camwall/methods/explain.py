@@ -118,6 +118,16 @@ def explain(
     ------
     CamwallError
         An unknown method or engine, images or targets that do not fit, scores that are not finite.
+
+    Examples
+    --------
+    >>> from camwall.testing import some_images, walled_model
+    >>> model = walled_model()
+    >>> images = some_images(model)
+    >>> explain(model, images, "HiResCAM").shape
+    torch.Size([4, 32, 32])
+    >>> explain(model, images, lambda model, images, target: images.mean(dim=1)).shape
+    torch.Size([4, 32, 32])
     """
     ways: dict[str, Any] = {"normalize": normalize, "engine": engine, "visible_only": visible_only}
     (maps,) = explain_each(model, images, [method], target, **ways).values()

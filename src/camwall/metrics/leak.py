@@ -39,6 +39,11 @@ def leak(maps: Tensor, wall: int | Tensor | Wall, *, clear_of: Tensor | None = N
     ------
     CamwallError
         Maps of another shape than the wall's, or that hold NaN.
+
+    Examples
+    --------
+    >>> leak(torch.ones(1, 4, 4), Wall.rows(4, 4, 3))
+    tensor([0.5000], dtype=torch.float64)
     """
     if not isinstance(maps, Tensor) or maps.is_complex():
         raise CamwallError(f"saliency maps are a real tensor [N, H, W], not {type(maps).__name__}")

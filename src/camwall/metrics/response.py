@@ -128,6 +128,16 @@ def response(
     CamwallError
         As `camwall.explain`; unknown repaints; a function that draws from a source of its own; maps
         that are no numbers.
+
+    Examples
+    --------
+    >>> from camwall.testing import some_images, walled_model
+    >>> model = walled_model()
+    >>> images = some_images(model)
+    >>> response(model, images, "HiResCAM")
+    tensor([0., 0., 0., 0.], dtype=torch.float64)
+    >>> response(model, images, "GradCAM") > 0.1
+    tensor([True, True, True, True])
     """
     if not repaints:
         raise CamwallError("a response needs at least one repaint")

@@ -74,6 +74,15 @@ def build_wall(
     ------
     CamwallError
         A network, a layer or a wall that does not fit this, with what to do.
+
+    Examples
+    --------
+    >>> network = nn.Sequential(
+    ...     nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(8, 5)
+    ... )
+    >>> model = build_wall(network, "columns:8:left", preprocessing=Preprocessing(crop=16))
+    >>> model.wall, model.visible_cells.sum().item()
+    (Wall(columns 0–7 of 16×16), 8)
     """
     if construction not in _KINDS:
         raise CamwallError(f"unknown construction {construction!r}; known: {', '.join(_KINDS)}")

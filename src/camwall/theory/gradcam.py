@@ -178,7 +178,7 @@ def gradcam_mean_expansion(filters: int) -> float:
 
 
 def wide_distance(filters: int) -> float:
-    """sup |P(GC <= x) - P(its wide limit <= x)|, the Kolmogorov distance, on a grid of x.
+    """``sup |P(GC <= x) - P(its wide limit <= x)|``, the Kolmogorov distance, on a grid of x.
 
     Times V it tends to (5/8)·max|x³ - 3x|φ(x) ≈ 0.344: the variance of the scale² is 5/V, and the
     Gaussian part leaves no term of order 1/√V. The atoms differ by 2^-V/2 at x = 0.

@@ -150,6 +150,13 @@ def certify(
         The model's wall has a hole; the message says where.
     CamwallError
         Scores that are not finite, that change from call to call, or that no visible pixel moves.
+
+    Examples
+    --------
+    >>> from camwall.testing import walled_model
+    >>> certificate = certify(walled_model())
+    >>> certificate.wall, certificate.last_row_seen
+    (Wall(rows 23–31 of 32×32), 22)
     """
     if not hasattr(model, "wall"):
         raise CamwallError(
