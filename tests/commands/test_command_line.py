@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
+from camwall import data
 from camwall.commands import doctor
 from camwall.commands.cli import main
 from camwall.data import sources
 from tests.helpers.checks import image_files
+from tests.helpers.repository import ROOT
 
 #: A module that a user has in the folder where they are.
 MINE = """
@@ -42,6 +45,8 @@ def brightness(model, images, target):
 
 def visible(model, images, target):
     return images.square().mean(dim=1) * ~model.wall.hidden
+
+method = visible
 
 def small(model, images, target):
     return images.mean(dim=1)[:, :8]
@@ -166,6 +171,26 @@ def test_a_mistake_is_one_line_and_status_2(here, camwall_, line):
     assert said.rstrip().endswith(lines[0])
     assert MISTAKES[line] in lines[0]
     assert not list(here.rglob("*.csv"))
+
+
+def test_the_commands_of_the_readme_run(here, camwall_, monkeypatch):
+    """Each as it stands there, with one stack where it names no images."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^camwall [^#\n]*", readme, re.M)
+    assert {"check", "certify", "methods", "doctor"} <= {line.split()[1] for line in lines}
+    (here / "images").rename(here / "photos")
+    monkeypatch.setattr("camwall.commands.check.DEFAULT_LIMIT", 1)
+    for line in lines:
+        given = line.removeprefix("camwall ").strip()
+        if given == "check" and None in data.fetch(["stamps"]).values():
+            continue
+        wall = {"columns:112:right": "columns:8:right", "border:40": "border:4"}
+        for large, small in wall.items():  # of 16 pixels
+            given = given.replace(large, small)
+        status, out, said = camwall_(given)
+        assert status == 0, said
+        assert out
+    assert (here / "runs" / "mine" / "table.csv").is_file()
 
 
 def test_a_missing_extra_is_one_line(here, camwall_, monkeypatch):

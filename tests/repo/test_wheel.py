@@ -34,6 +34,17 @@ maps = camwall.explain(model, images, "GradCAM")
 assert maps.shape == (1, 224, 224), maps.shape
 report = camwall.check(model, images, ["GradCAM", "HiResCAM"], progress=False)
 assert set(report.table.index) == {"GradCAM", "HiResCAM"}, report.table
+camwall.testing.assert_blind("HiResCAM")
+try:
+    camwall.testing.assert_blind("GradCAM")
+except AssertionError as error:
+    assert "GradCAM sees through" in str(error)
+else:
+    raise SystemExit("GradCAM passed")
+from importlib.metadata import entry_points
+
+(fixtures,) = entry_points(group="pytest11", name="camwall")
+assert fixtures.value == "camwall.fixtures"
 for call, extra in {
     "camwall.explain(model, images, 'GradCAM', engine='grad-cam')": "grad-cam",
     "__import__('camwall.data').data.digits()": "train",
@@ -106,4 +117,11 @@ def test_the_wheel_alone_explains_and_checks(tmp_path: Path) -> None:
     install = "install", "--no-index", "--no-deps", wheel
     run(*pip, "--python", home / "bin" / "python", *install, cwd=tmp_path)
     run(home / "bin" / "python", "-I", "-c", USE, cwd=tmp_path)
-    assert "certify" in run(home / "bin" / "camwall", "--help", cwd=tmp_path)
+    camwall = home / "bin" / "camwall"
+    assert "certify" in run(camwall, "--help", cwd=tmp_path)
+    listed = run(camwall, "methods", cwd=tmp_path).splitlines()
+    (line,) = [line for line in listed if line.startswith("FEM ")]
+    assert "grad-cam (not installed)" in line
+    told = run(camwall, "doctor", cwd=tmp_path)
+    assert "pip install 'camwall[grad-cam]'" in told
+    assert "missing" not in told

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from camwall.errors import CamwallError
+
 #: What makes ``camwall doctor`` end with status 1.
 _BAD = ("damaged", "outside", "missing")
 
@@ -99,13 +101,17 @@ def doctor() -> None:
         print(f"{name:34}{found:18}{fitting:16}{told}")
         states.append(told)
     print()
-    folder = config.cache_dir()
-    place = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(place).free / 1e9
-    print(f"cache folder: {folder} (CAMWALL_CACHE names another), {free:.0f} GB free")
-    for name, told in data():
-        print(f"{name:34}{told}")
-        states.append(told)
+    try:
+        folder = config.cache_dir()
+    except CamwallError as error:
+        print(f"no cache folder: {error}")
+    else:
+        place = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(place).free / 1e9
+        print(f"cache folder: {folder} (CAMWALL_CACHE names another), {free:.0f} GB free")
+        for name, told in data():
+            print(f"{name:34}{told}")
+            states.append(told)
     print()
     print(
         f"processor: {os.cpu_count()} cores, torch computes with {torch.get_num_threads()} threads"
