@@ -1,8 +1,12 @@
 """The book's pages, as an extension of Sphinx: what its theme and tools leave to be mended."""
 
+import base64
+import hashlib
 import html
+import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,8 @@ _MENDED = (
     ('<div role="list" class="citation-list">', '<div class="citation-list">'),
     (' role="doc-biblioentry"', ""),
 )
+#: A picture within the page, which a screen of any size would load.
+_INLINE = re.compile(r'\b(src|srcset)="data:image/(\w+);base64,([\w+/=]{4096,})"')
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -60,8 +66,20 @@ def _mend(app: Any, exception: Exception | None) -> None:
         text = mended = path.read_text(encoding="utf-8")
         for old, new in _MENDED:
             mended = mended.replace(old, new)
+        mended = _INLINE.sub(partial(_as_file, folder, path), mended)
         if mended != text:
             path.write_text(mended, encoding="utf-8")
+
+
+def _as_file(folder: Path, page: Path, found: re.Match[str]) -> str:
+    """Put a picture beside the pages: of two for two screens only one is loaded then."""
+    attribute, kind, text = found.groups()
+    content = base64.b64decode(text)
+    name = f"{hashlib.sha256(content).hexdigest()[:16]}.{kind}"
+    (folder / "_images").mkdir(exist_ok=True)
+    (folder / "_images" / name).write_bytes(content)
+    above = "../" * len(page.relative_to(folder).parts[:-1])
+    return f'{attribute}="{above}_images/{name}"'
 
 
 def _bring_network(folder: Path) -> None:

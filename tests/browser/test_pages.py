@@ -1,5 +1,6 @@
 """The built book in a real browser: it stands alone, fits a phone, and needs no mouse."""
 
+import gzip
 import itertools
 import os
 import shutil
@@ -91,6 +92,42 @@ def test_a_page_stands_alone(page: Any, name: str) -> None:
     raw = "Warning: ", "|—|"  # a warning, a Markdown table that is not rendered
     noise = [line for line in text.splitlines() if any(mark in line for mark in raw)]
     assert said + [each[:200] for each in broken] + noise == []
+
+
+@each_page
+def test_the_first_load_is_light(page: Any, name: str) -> None:
+    """At most 1.5 MB, texts compressed as a server does; the photograph's network is not loaded."""
+    files = set()
+    page.on("request", lambda request: files.add(urlparse(request.url)))
+    page.goto(address(name))
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1000)  # the index for searching comes later
+    paths = {Path(unquote(file.path)) for file in files if file.scheme == "file"}
+    packed = {".webp", ".png", ".woff", ".woff2"}
+    sizes = [
+        len(content if path.suffix in packed else gzip.compress(content, 6))
+        for path in paths
+        if (content := path.read_bytes())
+    ]
+    assert len(sizes) > 5
+    assert sum(sizes) <= 1.5e6
+
+
+@each_page
+@pytest.mark.parametrize("page", [(718, "light")], indirect=True)
+def test_a_printed_page_has_whole_figures(page: Any, name: str) -> None:
+    """On A4 with margins of 1 cm: each figure fits a sheet, and none is broken or wider."""
+    opened(page, name)
+    page.emulate_media(media="print")
+    boxes = page.eval_on_selector_all(
+        ".bd-article :is(figure, .live-wall .lw-main, .lw-all section, .tp-frame)",
+        "all => all.map(n => [n.getBoundingClientRect().right, n.getBoundingClientRect().height, "
+        "getComputedStyle(n).breakInside, n.className || n.id])",
+    )
+    for right, height, breaks, what in boxes:
+        assert right <= 719, what
+        assert height <= 1046, what
+        assert breaks == "avoid", what
 
 
 @each_page
