@@ -171,7 +171,10 @@ def test_lock_satisfies_pyproject() -> None:
         pin = Requirement(line)  # a file with options, such as an index's address, fails here
         assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), line
         pins.setdefault(canonicalize_name(pin.name), []).append(pin)
-    for wanted in requirements(*project()["optional-dependencies"]):
+    # Quantus needs opencv-python, whose files are those of the opencv-python-headless of grad-cam:
+    # one environment has one of them. Its test skips where it is not installed.
+    locked = set(project()["optional-dependencies"]) - {"quantus"}
+    for wanted in requirements(*locked):
         for pin in pins[canonicalize_name(wanted.name)]:
             assert wanted.specifier.contains(str(pin.specifier)[2:], prereleases=True), str(pin)
 
