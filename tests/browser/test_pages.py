@@ -120,7 +120,7 @@ def test_a_printed_page_has_whole_figures(page: Any, name: str) -> None:
     opened(page, name)
     page.emulate_media(media="print")
     boxes = page.eval_on_selector_all(
-        ".bd-article :is(figure, .live-wall .lw-main, .lw-all section, .tp-frame)",
+        ".bd-article :is(figure:has(img), .live-wall .lw-main, .lw-all section, .tp-frame)",
         "all => all.map(n => [n.getBoundingClientRect().right, n.getBoundingClientRect().height, "
         "getComputedStyle(n).breakInside, n.className || n.id])",
     )

@@ -187,6 +187,40 @@ def test_citation_names_this_version() -> None:
     assert citation["repository-code"] == project()["urls"]["Repository"]
 
 
+def test_the_repository_has_one_address() -> None:
+    """It is set in pyproject.toml; whoever moves it learns here where the old one still stands."""
+    host, owner, name = project()["urls"]["Repository"].removeprefix("https://").split("/")
+    assert host == "github.com"
+    doors = r"github\.com|mybinder\.org/v2/gh|colab\.research\.google\.com/github|codespaces\.new"
+    place = re.compile(rf"(?:(?:{doors})/([\w.-]+)/([\w.-]*camwall)|([\w-]+)\.github\.io/(\w+))\b")
+    found = []
+    for path in tracked():
+        if path.suffix in {".png", ".npz", ".parquet"}:
+            continue
+        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            found += [
+                (f"{path.relative_to(ROOT)}:{line}", tuple(filter(None, match)))
+                for match in place.findall(text)
+            ]
+    assert len({where.partition(":")[0] for where, _ in found}) > 5
+    assert {where for where, address in found if address != (owner, name)} == set()
+
+
+def test_workflows_have_least_permissions_and_actions_that_stay() -> None:
+    """Nothing may be written but the pages; an action is a commit, with its version beside it."""
+    for path in (ROOT / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text(encoding="utf-8")
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}, path.name
+        for name, job in workflow["jobs"].items():
+            wanted = {"pages": "write", "id-token": "write"} if name == "publish" else None
+            assert job.get("permissions") == wanted, f"{path.name}: {name}"
+        used = re.findall(r"uses: (.*)", text)
+        assert used
+        for action in used:
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action), action
+
+
 def test_dependencies_are_bounded() -> None:
     """No dependency is taken without a floor and a ceiling."""
     for wanted in requirements(*project()["optional-dependencies"]):
