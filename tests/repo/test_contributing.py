@@ -4,10 +4,12 @@ import doctest
 import importlib
 import inspect
 import re
+import subprocess
 import sys
 
 import jupytext
 import pytest
+import yaml
 
 import camwall
 from tests.helpers.repository import ROOT
@@ -80,6 +82,25 @@ def test_the_api_page_has_every_public_name(room):
         assert ":members:" in block
         assert name not in excluded
         assert (plain and value.__doc__) or comment, f"book/api.md does not say what {name} is"
+
+
+def test_the_api_page_builds_without_a_warning(tmp_path):
+    """By Sphinx, with the settings of the book: each docstring is valid."""
+    given = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    used = {"sphinx.ext.autodoc", "sphinx.ext.napoleon"}
+    assert used <= set(given["extensions"])
+    names = ("default_role", "autodoc_typehints", "autodoc_member_order", "napoleon_use_ivar")
+    settings = {name: given[name] for name in names}
+    settings |= {"extensions": ["myst_parser", *sorted(used)], "root_doc": "api"}
+    settings |= {"suppress_warnings": ["myst.xref_missing"]}  # other pages
+    lines = [f"{name} = {value!r}" for name, value in settings.items()]
+    (tmp_path / "conf.py").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "api.md").write_text(API, encoding="utf-8")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "dummy"]
+    done = subprocess.run(
+        [*build, tmp_path, tmp_path / "out"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def examples() -> dict[str, doctest.DocTest]:
