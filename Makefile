@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data book test lint links bench serve lock clean distclean
+.PHONY: help setup data book test soak lint links bench serve lock clean distclean
 
 help: ## Show this list
 	@echo 'camwall: does a saliency map see through walls?'
@@ -60,6 +60,10 @@ book: $(SETUP) $(FRESH) ## Build the book: _build/html/index.html
 test: $(SETUP) ## Test the library, the notebooks and the chapters (ARGS=--long: in full size)
 	@$(BIN)/camwall fetch || echo 'Some data is missing (see above): its chapters are tested without.'
 	$(BIN)/pytest --nbmake -n $(WORKERS) $(ARGS)
+
+# What takes longest is shared out; results/soak says what was tried.
+soak: $(SETUP) ## Try kills, bad input and random networks for half an hour: results/soak
+	$(BIN)/pytest tests/soak tests/wall/test_holes.py --long --record results/soak -n $(WORKERS) $(ARGS)
 
 lint: $(SETUP) ## Check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy

@@ -371,7 +371,7 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     Image.new("RGB", (9, 8)).save(tmp_path / "nine.png")
     with pytest.raises(CamwallError, match=r"nine\.png is 9×8, not 8×8"):
         Preprocessing(resize=None, crop=8).load([tmp_path / "nine.png"])
-    with pytest.raises(CamwallError, match=r"is not an image|no image at"):
+    with pytest.raises(CamwallError, match=r"cannot be read: Is a directory"):
         way.load([tmp_path])
     with pytest.raises(CamwallError, match="the list of paths is empty"):
         way.load([])
