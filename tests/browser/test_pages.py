@@ -3,9 +3,6 @@
 import gzip
 import itertools
 import os
-import shutil
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,8 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 
+from camwall.data.sources import from_npm
+from camwall.errors import DataUnavailable
 from tests.helpers.repository import ROOT
 
 HTML = Path(os.environ.get("CAMWALL_BOOK", ROOT / "_build" / "html"))
@@ -40,17 +39,10 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """axe-core's script, from npm."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm, from which axe-core comes")
-    folder = tmp_path_factory.mktemp("axe")
-    command = ["npm", "pack", "axe-core@4", "--silent", "--pack-destination", str(folder)]
-    got = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
-    if got.returncode:
-        pytest.skip(f"npm cannot have axe-core: {(got.stderr.splitlines() or ['?'])[-1]}")
-    (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as files:
-        files.extract("package/axe.min.js", folder, filter="data")
-    return folder / "package" / "axe.min.js"
+    try:
+        return from_npm("axe-core@4", tmp_path_factory.mktemp("axe")) / "axe.min.js"
+    except DataUnavailable as error:
+        pytest.skip(f"axe-core: {error}")
 
 
 def opened(page: Any, name: str) -> Any:
