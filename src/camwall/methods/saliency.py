@@ -65,7 +65,8 @@ class Saliency:
     raw : tensor [N, h, w], or None
         Before negative values are cut; None of a method of another package or one's own.
     cut : tensor [N, h, w], or [N, H, W] where there are no raw maps
-        Without what is negative, neither resized nor stretched.
+        The raw maps without what is negative, neither resized nor stretched; else the function's
+        own maps as they are, negative values too.
     shown : tensor [N, H, W]
         As `explain` gives them, at least in single precision.
 

@@ -42,7 +42,8 @@ class Findings(NamedTuple):
         Of the mean map of these seeds behind the wall, the standard deviation over positions in
         units of the root mean square: 0 of a constant.
     by_chance : float
-        The standard error of that mean map in the same units: how uneven draws alone leave it.
+        How uneven, in the same units, draws alone can leave the mean map of a constant with noise:
+        what is expected of them and three standard errors. 0 of a method that does not draw.
     """
 
     on_grid: float = torch.nan
@@ -146,9 +147,23 @@ def _over_seeds(evidence: Evidence, maps: Saliency) -> _Draws:
     least = drawn.abs().amin(dim=0) * one_sign
     mean = drawn.mean(dim=0)
     typical = mean.square().mean().sqrt()
-    error = drawn.var(dim=0).mean().sqrt() / len(drawn) ** 0.5
     return _Draws(
         agreed=float(least.square().mean().sqrt() / size),
         uneven=float(mean.std(correction=0) / typical),
-        by_chance=float(error / typical),
+        by_chance=float(_by_chance(drawn) / typical),
     )
+
+
+def _by_chance(drawn: Tensor) -> Tensor:
+    """How far the mean of drawn maps [n, positions] of a constant with noise varies over positions.
+
+    Its variance is the mean of all covariances over positions between two draws. Those of two
+    different draws are around 0 then, however the noise of neighbours hangs together: their spread
+    says how far chance takes their sum.
+    """
+    count = len(drawn)
+    between = torch.cov(drawn, correction=0)
+    pairs = between[*torch.triu_indices(count, count, offset=1)]
+    chance = 3 * 2 * len(pairs) ** 0.5 * (pairs.std() if count > 2 else 0.0)
+    own = between.trace() if count > 2 else 0.0
+    return torch.as_tensor((own + chance) / count**2).sqrt()
