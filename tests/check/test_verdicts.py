@@ -80,6 +80,11 @@ def slope(model, images, target):
     return torch.linspace(0, 1, SIZE)[:, None].expand(len(images), SIZE, SIZE)
 
 
+def buried(model, images, target):
+    """A picture of its own, brighter to the right, under more noise."""
+    return 0.5 * slope(model, images, target).mT + torch.rand(len(images), SIZE, SIZE)
+
+
 def half_and_half(model, images, target):
     """A picture of its own and noise, none of them alone."""
     return slope(model, images, target) + 0.2 * torch.rand(len(images), SIZE, SIZE)
@@ -102,6 +107,7 @@ def half_and_half(model, images, target):
         (slope, POINTS, "not found"),
         (held, POINTS, "not found"),
         (half_and_half, POINTS, "not found"),
+        (buried, POINTS, "not found"),
         (nothing, "blind", None),
         (brightness, "sees through", "not found"),
         ("GradCAM", "sees through", "one signed weight a channel"),
@@ -121,6 +127,15 @@ def test_the_cause_is_the_one_it_was_made_with(method, verdict, cause, construct
         assert 0 < row["tried"] <= TRIED
     else:
         assert (row["tried"] > 0) == (verdict == "blind but for bleed")
+
+
+@pytest.mark.parametrize("method", [flat, slope, noisy])
+def test_behind_a_thin_wall_too(method):
+    """Interpolation reaches every pixel there, and is not what put anything there."""
+    thin = camwall.Wall.boxes(SIZE, SIZE, [(9, 9, 11, 11)])
+    (row,) = quiet(walled(thin), some_images(), [method]).verdicts.to_dict("records")
+    assert row["clear"] == 0 < row["leak"]
+    assert row["verdict"] == POINTS
 
 
 def test_the_figures_a_verdict_rests_on():

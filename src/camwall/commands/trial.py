@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import camwall
+from camwall.commands.check import default_stacks
 from camwall.commands.survey import architecture
 
 if TYPE_CHECKING:
@@ -167,14 +168,14 @@ def trial(
     import pandas as pd
     from tqdm import tqdm
 
-    from camwall import config, runs, stacks
+    from camwall import runs, stacks
 
     if unknown := set(only or ()) - NETWORKS.keys():
         raise camwall.CamwallError(
             f"unknown networks {', '.join(sorted(unknown))}; known: {', '.join(NETWORKS)}"
         )
     if images is None:
-        images = stacks.open(config.cache_dir() / "stack-open", n=100, seed=0).folder
+        images = default_stacks().folder
     paths = list(stacks.load(images).head(limit).paths)
     rows, maps, certificates = [], {}, {}
     for network in [name for name in NETWORKS if only is None or name in only]:

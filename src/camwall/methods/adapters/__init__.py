@@ -38,12 +38,13 @@ def singly(
 ) -> Tensor:
     """The maps of one image after the other, each with the same random numbers.
 
-    For what takes one image at a time, or draws: no map depends on the others of its batch.
+    For what takes one image at a time, or draws: no map depends on the others of its batch. The
+    seed is the caller's, torch's last one.
     """
     from camwall.methods.saliency import same_draws
 
-    found = []
+    found, seed = [], torch.initial_seed() % 2**32  # NumPy's have 32 bits
     for image, index in zip(images.split(1), target.split(1), strict=True):
-        with same_draws():
+        with same_draws(seed):
             found.append(function(model, image, index))
     return torch.cat(found)
