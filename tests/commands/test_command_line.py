@@ -133,7 +133,7 @@ MISTAKES = {
     "check nowhere:network images": "nowhere:network cannot be imported (No module named",
     "check mine:nothing images": "has no attribute 'nothing'",
     "check mine:brightness images": "mine:brightness fails in",
-    "check resnet images": "unknown network 'resnet'; known: ",
+    "check resnet5 images": "the nearest of which are resnet50, ",
     "check none.pt images": "no checkpoint at none.pt",
     "check mine:walled images --wall 4": "mine:walled has its wall: leave wall",
     "check mine:network nowhere": "no folder nowhere",
@@ -171,6 +171,16 @@ def test_a_mistake_is_one_line_and_status_2(here, camwall_, line):
     assert said.rstrip().endswith(lines[0])
     assert MISTAKES[line] in lines[0]
     assert not list(here.rglob("*.csv"))
+
+
+def test_stacks_are_built_from_a_folder(here, camwall_):
+    """What is read comes first, then what is written; the same command again finds it there."""
+    for _ in range(2):
+        status, out, said = camwall_("stacks gen images made")
+        assert (status, out) == (0, "5 stacks in made\n"), said
+    status, out, _ = camwall_("stacks --help")
+    assert status == 0
+    assert all(name in out for name in ("open", "mix", "gen"))
 
 
 def test_the_commands_of_the_readme_run(here, camwall_, monkeypatch):

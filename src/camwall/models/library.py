@@ -1,5 +1,6 @@
 """Networks by name: of other libraries, with their weights, and behind a wall."""
 
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,11 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
             source = "local" if Path(place).is_dir() else "github"
             network = torch.hub.load(place, entry, source=source, pretrained=pretrained)
         else:
+            near = ", ".join(get_close_matches(name, known, 3, 0))
             raise CamwallError(
                 f"unknown network {name!r}; known: {', '.join(_OURS)}, timm:NAME, hf:NAME, "
-                f"hub:OWNER/REPOSITORY:NAME, MODULE:FUNCTION, a checkpoint's file, "
-                f"{', '.join(known)}"
+                "hub:OWNER/REPOSITORY:NAME, MODULE:FUNCTION, a checkpoint's file, and those of "
+                f"torchvision, the nearest of which are {near}"
             )
     return _with(network, weights), told
 
