@@ -94,7 +94,8 @@ def assert_blind(
     AssertionError
         It says what leaked, why, and what to use instead.
     CamwallError
-        Maps of another shape, or with NaN; a function that draws from a source of its own.
+        Maps of another shape, with NaN, or all of them zero everywhere; a function that draws from
+        a source of its own.
 
     Examples
     --------
@@ -110,12 +111,17 @@ def assert_blind(
     images = some_images(model)
     report = check(model, images, [method], progress=False)
     verdict = report.verdicts.iloc[0]
+    (asked,) = chosen(method)
     if verdict["verdict"].startswith("blind"):
+        if report.records["empty"].all():
+            raise CamwallError(
+                f"the maps of {asked.name} are zero everywhere, which says nothing of it: give "
+                "assert_blind a model on which it shows something"
+            )
         return
     looks = verdict["moved"] > 0
     if not looks and not points:
         return
-    (asked,) = chosen(method)
     record = report.records.sort_values("response" if looks else "leak").iloc[-1]
     shown = explain(model, images, method)[int(record["image"])].cpu()
     behind = (shown > 0) & model.wall.hidden

@@ -55,6 +55,8 @@ def test_functions_of_ones_own(walled_model):  # noqa: F811
         assert_blind(brightness)
     with pytest.raises(camwall.CamwallError, match="gave maps of shape"):
         assert_blind(lambda model, images, target: images, walled_model)
+    with pytest.raises(camwall.CamwallError, match="are zero everywhere"):
+        assert_blind(lambda model, images, target: torch.zeros(len(images), 32, 32))
 
 
 def brightness(model, images, target):

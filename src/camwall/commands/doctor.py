@@ -76,7 +76,7 @@ def data() -> Iterator[tuple[str, str]]:
         if not (folder / name).is_dir():
             yield name, f"not there: camwall fetch {name}"
         elif wrong := damaged(name, folder / name):
-            yield name, f"damaged ({wrong}): delete {folder / name}, then camwall fetch {name}"
+            yield name, f"damaged ({wrong}): camwall fetch {name} gets it again"
         else:
             yield name, "there, checksums hold"
     for manifest in sorted(folder.glob("*/manifest.csv")):

@@ -149,12 +149,12 @@ def obtain(name: str) -> Path:
 @cache
 def _obtained(name: str, target: Path) -> Path:
     source = SOURCES[name]
-    if _whole(target, source.checksums()):
+    if damaged(name, target) is None:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / f".{name}.lock"):
-            if not _whole(target, source.checksums()):
+            if damaged(name, target):
                 with scratch_beside(target) as scratch:
                     found = _fetch(source, scratch)
                     if target.is_dir():
@@ -166,15 +166,6 @@ def _obtained(name: str, target: Path) -> Path:
             f"no place for {source.title}: {error}; set CAMWALL_CACHE to a folder you can write to."
         ) from error
     return target
-
-
-def _whole(folder: Path, checksums: Mapping[str, str]) -> bool:
-    """Whether a folder has all files, with the contents that they must have."""
-    try:
-        found = {name: hashlib.sha256((folder / name).read_bytes()) for name in checksums}
-    except OSError:
-        return False
-    return all(found[name].hexdigest() == expected for name, expected in checksums.items())
 
 
 def _fetch(source: Source, scratch: Path) -> Path:
@@ -196,11 +187,13 @@ def _fetch(source: Source, scratch: Path) -> Path:
 
 
 def damaged(name: str, folder: Path) -> str | None:
-    """The first file of a data set that a folder lacks, or has with other contents."""
+    """What is wrong with the first file of a data set that a folder lacks or has otherwise."""
     for file, expected in SOURCES[name].checksums().items():
-        if not (folder / file).is_file():
+        try:
+            content = (folder / file).read_bytes()
+        except OSError:
             return f"{file} is missing"
-        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+        if hashlib.sha256(content).hexdigest() != expected:
             return f"{file} has other contents than expected"
     return None
 
