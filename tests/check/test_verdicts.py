@@ -1,5 +1,7 @@
 """Verdicts with causes: for each cause a method made to have it, and its rivals made not to."""
 
+import importlib
+
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 import camwall
 from camwall.check import CAUSES, VERDICTS
 from camwall.check.verdicts import TRIED
+from camwall.methods import explain_each
 from tests.helpers.checks import (
     ROW,
     SIZE,
@@ -195,3 +198,25 @@ def test_a_masked_network_stands_further_behind_its_wall_too():
     batch = torch.rand(3, 1, 18, 18, generator=torch.Generator().manual_seed(0))
     verdicts = quiet(model, batch, [straddles, "EigenGradCAM"]).verdicts
     assert verdicts["cause"].tolist() == ["window straddles the wall", "a constant or a veil"]
+
+
+def test_noise_shrinks_with_the_samples_and_a_veil_does_not(monkeypatch):
+    """KernelSHAP and RISE, estimates both: with eight times as many samples the cause shows."""
+    captum = pytest.importorskip("camwall.methods.adapters.captum")
+    rise = importlib.import_module("camwall.methods.rise")
+    causes = {"KernelSHAP": "estimator noise", "RISE": "a constant or a veil"}
+    model, image, clear = small_model(), some_images(1), ROW + 2  # no patch there is seen in part
+    verdicts = quiet(model, image, list(causes), repaints=["grey"]).verdicts
+    assert verdicts["cause"].to_dict() == causes
+
+    def behind():
+        maps = explain_each(model, image, list(causes))
+        return [each[0, clear:].norm().item() for each in maps.values()]
+
+    few = behind()
+    more = captum._of_scores(captum.attr.KernelShap, n_samples=8 * captum.SETS)
+    monkeypatch.setitem(captum.ATTRIBUTIONS, "KernelShap", more)
+    monkeypatch.setattr(rise, "MASKS", 8 * rise.MASKS)
+    kernel, veil = (many / once for many, once in zip(behind(), few, strict=True))
+    assert kernel < 0.6  # of noise 1/√8
+    assert veil > 0.9
