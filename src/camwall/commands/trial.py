@@ -198,7 +198,7 @@ def trial(
     parameters |= {"dear": DEAR, "networks": list(NETWORKS)}
     manifest = runs.manifest(parameters, seed=0, command=command, certificates=certificates)
     runs.write_json(out / "manifest.json", manifest)
-    done = frame[frame["why"] == ""]
+    done = frame[frame["why"] == ""].astype({"agrees": bool})
     return pd.DataFrame(
         {
             "agree": done.groupby("network")["agrees"].sum(),
