@@ -206,3 +206,55 @@ def trial(
             "not asked": frame[frame["why"] != ""].groupby("network").size(),
         }
     )
+
+
+def load_trial(
+    folder: Path,
+) -> "tuple[pd.DataFrame, dict[tuple[str, str], Tensor], dict[str, Any]]":
+    """What `trial` wrote: its table, maps [1, H, W] in [0, 1] by network and method, manifest.
+
+    Maps are of the size of EfficientNet-Lite0's images.
+    """
+    import json
+
+    import numpy as np
+    import pandas as pd
+    import torch
+
+    from camwall.methods.saliency import upsample
+
+    with np.load(folder / "maps.npz") as small:
+        maps = {
+            tuple(name.split("/")): upsample(torch.from_numpy(small[name])[None] / 255, (224, 224))
+            for name in small
+        }
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return pd.read_csv(folder / "table.csv"), maps, manifest  # type: ignore[return-value]
+
+
+def side_by_side(measured: "pd.DataFrame", networks: dict[str, str]) -> "pd.DataFrame":
+    """Response and leak in % of each network, by mechanism and method; a dash where there is none.
+
+    ``networks`` says what each is called in the columns.
+    """
+    import pandas as pd
+
+    from camwall.methods import Mechanism
+
+    order = [str(mechanism) for mechanism in Mechanism]
+    rows = measured.sort_values(
+        "mechanism", key=lambda names: names.map(order.index), kind="stable"
+    ).set_index(["mechanism", "method"])
+    columns = {
+        f"{what}, {name}, %": 100 * rows.loc[rows["network"] == network, what]
+        for network, name in networks.items()
+        for what in ("response", "leak")
+    }
+
+    def printed(value: float) -> str:
+        if pd.isna(value):
+            return "–"
+        return f"{value:.0f}" if value >= 1 or value == 0 else f"{value:.1g}"
+
+    frame = pd.DataFrame({name: values.map(printed) for name, values in columns.items()})
+    return frame.reindex(rows.index.unique()).fillna("–")
