@@ -269,7 +269,7 @@
       "Examples",
       examples.length,
       (i) => [
-        make("img", { src: examples[i].source, alt: "", class: "dark-light" }),
+        make("img", { src: examples[i].source, alt: "" }),
         make("span", { class: "lw-aside" }, examples[i].name),
       ],
       fetched,
