@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup data book test soak lint links bench serve lock clean distclean
+.PHONY: help setup data book test soak gpu lint links bench serve lock clean distclean
 
 help: ## Show this list
 	@echo 'camwall: does a saliency map see through walls?'
@@ -65,6 +65,9 @@ test: $(SETUP) ## Test the library, the notebooks and the chapters (ARGS=--long:
 soak: $(SETUP) ## Try kills, bad input and random networks for half an hour: results/soak
 	$(BIN)/pytest tests/soak tests/wall/test_holes.py --long --record results/soak -n $(WORKERS) $(ARGS)
 
+gpu: $(SETUP) ## Try on a CUDA machine what only it can show, in eight minutes: results/gpu
+	$(BIN)/python benchmarks/gpu.py results/gpu
+
 lint: $(SETUP) ## Check format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
@@ -72,7 +75,7 @@ links: $(SETUP) ## Check the book's links (needs the network)
 	@$(BIN)/jupyter-book build . --builder linkcheck
 
 bench: $(SETUP) ## Run the benchmarks (minutes; wants an idle machine)
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 serve: $(BOOK) ## Serve the built book at http://localhost:8000 (PORT=…)
 	@$(BIN)/python -m http.server --directory _build/html --bind 127.0.0.1 $(PORT)

@@ -18,6 +18,7 @@ from camwall.stacks import store
 from camwall.train.recipe import Recipe
 from camwall.train.shrink import shrink_folder
 from tests.helpers.checks import image_files, quiet, small_model
+from tests.helpers.training import make_data, make_model
 
 KILLS = 1 if quick() else 20  # of each kind of work
 
@@ -72,7 +73,6 @@ def downloaded(folder: Path) -> None:
 
 def trained(folder: Path) -> None:
     from camwall.train import fit
-    from tests.helpers.training import make_data, make_model
 
     recipe = Recipe(epochs=2, batch=8, seed=3, precision="no")
     data = make_data()
