@@ -183,14 +183,8 @@ def live_wall(network: nn.Module, cases: Sequence[Case], walls: Sequence[int]) -
         "colours": palette(),
         "wall": WALL_COLOUR,
     }
-    return HTML(
-        '<section id="live-wall" class="live-wall" aria-label="The live wall" hidden>'
-        f"{as_script(data)}</section>"
-        '<script defer src="../_static/wall.js"></script>'
-        '<script defer src="../_static/live-wall.js"></script>'
-        "<noscript><p>The wall here is moved by JavaScript, which is off; "
-        "the figure below stands still.</p></noscript>"
-    )
+    without = "The wall here is moved by JavaScript, which is off; the figure below stands still."
+    return section("live-wall", "The live wall", data, "live-wall", without)
 
 
 def _pictures(case: Case, model: WalledModel) -> tuple[Tensor, dict[str, Any]]:
@@ -222,10 +216,20 @@ def described(methods: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": m.name, "sees": m.sees_through} for m in chosen(methods)]
 
 
-def as_script(data: Any) -> str:
-    """Data for a script of ours, as an element of a page."""
+def section(name: str, label: str, data: Any, script: str, without: str) -> HTML:
+    """A page's section that a script of ``book/_static`` fills from data.
+
+    ``name`` is its id, ``label`` for who hears the page, ``without`` what is said where there is no
+    JavaScript.
+    """
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-    return f'<script type="application/json">{text}</script>'
+    return HTML(
+        f'<section id="{name}" class="live-wall" aria-label="{label}" hidden>'
+        f'<script type="application/json">{text}</script></section>'
+        '<script defer src="../_static/wall.js"></script>'
+        f'<script defer src="../_static/{script}.js"></script>'
+        f"<noscript><p>{without}</p></noscript>"
+    )
 
 
 def webp(picture: Image.Image) -> str:

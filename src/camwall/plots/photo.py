@@ -26,7 +26,7 @@ from camwall.errors import CamwallError, extra
 from camwall.images import read_image
 from camwall.models import efficientnet_lite0
 from camwall.models.preprocessing import LITE
-from camwall.plots.live import as_script, described, palette, webp
+from camwall.plots.live import described, palette, section, webp
 from camwall.runs import scratch_beside
 from camwall.stacks import Stacks
 
@@ -157,10 +157,5 @@ def own_photograph(images: Stacks, rows: Sequence[int]) -> HTML:
         "size": f"{megabytes(browser_files()):.0f} MB",
         "examples": examples,
     }
-    return HTML(
-        '<section id="own-photo" class="live-wall" aria-label="Your own photograph" hidden>'
-        f"{as_script(given)}</section>"
-        '<script defer src="../_static/wall.js"></script>'
-        '<script defer src="../_static/photo.js"></script>'
-        "<noscript><p>The network here is run by JavaScript, which is off.</p></noscript>"
-    )
+    without = "The network here is run by JavaScript, which is off."
+    return section("own-photo", "Your own photograph", given, "photo", without)

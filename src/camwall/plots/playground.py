@@ -4,7 +4,7 @@ from IPython.display import HTML
 from torch import Tensor
 
 from camwall.errors import CamwallError
-from camwall.plots.live import as_script, palette
+from camwall.plots.live import palette, section
 from camwall.theory import Setting
 
 
@@ -31,10 +31,5 @@ def theorem_playground(setting: Setting, image: Tensor, tau: float) -> HTML:
         "digit": [[round(float(pixel), 4) for pixel in row] for row in image],
         "colours": palette(),
     }
-    return HTML(
-        '<section id="playground" class="live-wall lw-play" aria-label="The theorem to play '
-        f'with" hidden>{as_script(given)}</section>'
-        '<script defer src="../_static/wall.js"></script>'
-        '<script defer src="../_static/theorem.js"></script>'
-        "<noscript><p>The sliders here need JavaScript, which is off.</p></noscript>"
-    )
+    without = "The sliders here need JavaScript, which is off."
+    return section("playground", "The theorem to play with", given, "theorem", without)
