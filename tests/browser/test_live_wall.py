@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import shutil
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from camwall.stacks import Stacks
 from camwall.theory.dial import windowed_gradcam
 from camwall.wall import Wall
 from tests.helpers.blots import made
-from tests.helpers.repository import ROOT
+from tests.helpers.pages import opened
 
 WALLS = (96, 160, 192)
 CASES = {"a level wall": Wall.rows(224, 224, 160), "an upright wall": Wall.columns(224, 224, 160)}
@@ -48,24 +47,9 @@ def page(
     """A page with nothing but the live wall of two cases, opened from a file."""
     cases = [live.Case(stacks, 0, np.array([0.1, 0.2, 0.3])) for stacks in sets]
     html = live.live_wall(network, cases, WALLS).data
-    folder = tmp_path_factory.mktemp("page")
-    for name in ("book", "_static"):
-        (folder / name).mkdir()
-    for file in ("wall.js", "live-wall.js", "live-wall.css"):
-        shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
-    (folder / "book" / "page.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>A wall</title>'
-        f'<link rel="stylesheet" href="../_static/live-wall.css">{html}',
-        encoding="utf-8",
-    )
-    page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((folder / "book" / "page.html").as_uri())
-    page.wait_for_selector("#live-wall[data-shown]")
-    yield page
-    assert errors == []
-    page.close()
+    with opened(browser, tmp_path_factory.mktemp("page"), html, "live-wall.js") as page:
+        page.wait_for_selector("#live-wall[data-shown]")
+        yield page
 
 
 def act(page: Any, script: str, *arguments: Any) -> None:

@@ -17,7 +17,7 @@ from camwall.metrics import change
 from camwall.models import build_wall, efficientnet_lite0, fill
 from camwall.wall import Wall
 from tests.helpers.blots import blots, made
-from tests.helpers.repository import ROOT
+from tests.helpers.pages import opened
 
 IMAGES = 10
 #: As the page offers them: which part is hidden, from or up to where.
@@ -41,26 +41,11 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     except DataUnavailable as error:
         pytest.skip(str(error))
     html = photo.own_photograph(made(folder / "stacks", WALLS[0], 0), [0, 1]).data
-    for file in ("wall.js", "photo.js", "live-wall.css"):
-        shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
-    (folder / "book").mkdir()
-    (folder / "book" / "page.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>A photograph</title>'
-        f'<link rel="stylesheet" href="../_static/live-wall.css">{html}',
-        encoding="utf-8",
-    )
-    page = browser.new_page()
-    said: list[str] = []
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("console", lambda note: note.type == "error" and said.append(note.text))
-    page.on("request", lambda request: request.url.startswith("http") and said.append(request.url))
-    page.goto((folder / "book" / "page.html").as_uri())
-    assert not page.locator("canvas").count()  # nothing is loaded before it is asked for
-    page.locator(".lw-start").click()
-    page.wait_for_selector("#own-photo[data-shown]", timeout=120_000)
-    yield page
-    assert said == []
-    page.close()
+    with opened(browser, folder, html, "photo.js") as page:
+        assert not page.locator("canvas").count()  # nothing is loaded before it is asked for
+        page.locator(".lw-start").click()
+        page.wait_for_selector("#own-photo[data-shown]", timeout=120_000)
+        yield page
 
 
 @pytest.fixture(scope="module")

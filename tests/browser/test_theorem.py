@@ -1,6 +1,5 @@
 """The theorem to play with: the browser's closed forms are the library's, and its draws agree."""
 
-import shutil
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from camwall import theory
 from camwall.plots.playground import theorem_playground
-from tests.helpers.repository import ROOT
+from tests.helpers.pages import opened
 
 SETTING = theory.Setting(30, 30, visible_rows=7)
 TAU = 0.7
@@ -16,24 +15,10 @@ TAU = 0.7
 
 @pytest.fixture(scope="module")
 def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("theorem")
-    (folder / "_static").mkdir()
-    for file in ("wall.js", "theorem.js"):
-        shutil.copy(ROOT / "book" / "_static" / file, folder / "_static")
     image = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
     html = theorem_playground(SETTING, image, TAU).data
-    (folder / "book").mkdir()
-    (folder / "book" / "page.html").write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>A law</title>{html}',
-        encoding="utf-8",
-    )
-    page = browser.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto((folder / "book" / "page.html").as_uri())
-    yield page
-    assert errors == []
-    page.close()
+    with opened(browser, tmp_path_factory.mktemp("theorem"), html, "theorem.js") as page:
+        yield page
 
 
 @pytest.mark.parametrize(
