@@ -205,6 +205,7 @@ def test_the_commands_of_the_readme_run(here, camwall_, monkeypatch):
 
 def test_a_missing_extra_is_one_line(here, camwall_, monkeypatch):
     """That says what to install."""
+    monkeypatch.delitem(sys.modules, "camwall.methods.adapters.grad_cam", raising=False)
     monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
     status, _, said = camwall_("check mine:network images --methods FEM")
     assert (status, "pip install 'camwall[grad-cam]'" in said) == (2, True)
