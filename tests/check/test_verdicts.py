@@ -74,6 +74,13 @@ def veil(model, images, target):
     return level + 0.1 * torch.rand(len(images), SIZE, SIZE)
 
 
+def turning(model, images, target):
+    """A veil that is cut away where the wall stands further away, as one whose sign turns."""
+    maps = torch.full((len(images), SIZE, SIZE), float(model.wall.share < 0.6))
+    maps[:, :2] = 2.0
+    return maps
+
+
 def held(model, images, target):
     """Noise from a seed of its own."""
     return torch.rand(len(images), SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -106,6 +113,7 @@ def half_and_half(model, images, target):
         (flat, POINTS, "a constant or a veil"),
         (below, POINTS, "a constant or a veil"),
         (veil, POINTS, "a constant or a veil"),
+        (turning, POINTS, "a constant or a veil"),
         ("EigenGradCAM", POINTS, "a constant or a veil"),
         (slope, POINTS, "not found"),
         (held, POINTS, "not found"),
