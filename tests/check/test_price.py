@@ -14,13 +14,19 @@ from camwall.runs import recorded
 from camwall.stacks import Stacks
 from tests.helpers.checks import small_model, some_images
 
+PRICE, BEYOND = (recorded(f"{name}/manifest.json").parent for name in ("price", "price-beyond"))
+
 
 def test_the_table_joins_what_was_measured_apart() -> None:
     """Each method once, with every metric; the dear ones over one stack of each visible half."""
-    reports = load_sweep(recorded("price/manifest.json").parent)
+    reports = load_sweep(PRICE) | load_sweep(BEYOND)
     table = priced(reports)
     assert len(table) >= 20
     assert table.index.is_unique
+    assert {"ScoreCAM", "Opti-CAM"} < set(table.index)
+    memory = pd.read_csv(BEYOND / "memory.csv", index_col="method")
+    assert set(memory.index) == set(table.index)
+    assert (memory["peak_mib"] > 1).all()
     for name in ("response", "leak", "on_animal", "pointing", *DEAR, "seconds"):
         assert table[name].notna().all(), name
     records = reports["last layer, perturbed"].records
@@ -31,13 +37,13 @@ def test_the_table_joins_what_was_measured_apart() -> None:
 
 def test_what_is_blind_is_so_at_every_layer_and_wall() -> None:
     """Response exactly 0 for weights at the position, and not for one weight a channel."""
-    for name, report in load_sweep(recorded("price/manifest.json").parent).items():
+    for name, report in (load_sweep(PRICE) | load_sweep(BEYOND)).items():
         if "response" not in report.records or report.records["response"].isna().all():
             continue
         moved = report.records.groupby("method")["response"].max()
         for method in ("HiResCAM", "LayerCAM", "GradCAMElementWise", "EigenGradCAM"):
             assert moved.get(method, 0) == 0, (name, method)
-        for method in ("GradCAM", "GradCAM++", "XGradCAM", "AblationCAM", "EigenCAM"):
+        for method in ("GradCAM", "GradCAM++", "XGradCAM", "AblationCAM", "EigenCAM", "ScoreCAM"):
             assert moved.get(method, 1) > 0, (name, method)
 
 
@@ -103,3 +109,14 @@ def test_heads_made_here_pool_as_they_are_named() -> None:
     np.testing.assert_allclose(attention.avgpool(maps)[0].detach(), wanted, rtol=1e-4)
     for network in (generalised, attention):
         assert metrics.distances(network, [None], images, ["GradCAM"]).iloc[0, 0] > 0.1
+
+
+def test_distances_without_a_wall_are_0_under_averages_alone() -> None:
+    """In the record, at the last layers: of GradCAM and XGradCAM, and of no other method."""
+    grid = sweep.by_layer(load_sweep(recorded("distance/manifest.json").parent))
+    ends = grid.groupby("network", sort=False).tail(1).droplevel("layer")
+    averages = ends.index.str.startswith(("Efficient", "ResNet", "ConvNeXt"))
+    assert averages.sum() == 4 < len(ends)
+    zero = ends < 1e-3
+    assert zero.loc[averages, ["GradCAM", "XGradCAM"]].all().all()
+    assert zero.sum().sum() == 8
