@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -52,6 +53,7 @@ PACKAGES = (
 _ROOT = Path(__file__).resolve().parents[2]
 _INJECTED = "# Parameters"  # the first line of the cell that papermill writes
 _UNFINISHED = ".unfinished."  # how the names of files begin that are being written
+_FORMULA = re.compile(r"'*[=+@\t\r-]")  # how the texts begin that a spreadsheet computes
 _HELD = ".camwall-held"  # the file in a scratch folder that its process keeps locked
 
 
@@ -264,8 +266,25 @@ def write_json(path: str | Path, content: Any) -> Path:
 
 
 def write_csv(path: str | Path, frame: "pd.DataFrame", index: bool = False) -> Path:
-    """Write ``frame`` as CSV with Unix line ends, atomically."""
-    return write_atomic(path, lambda file: frame.to_csv(file, index=index, lineterminator="\n"))
+    """Write ``frame`` as CSV with Unix line ends, atomically.
+
+    A text that a spreadsheet would take for a formula (a file's name may be one) is written after
+    an apostrophe; `as_written` takes it away.
+    """
+    told = frame.apply(lambda each: each if each.dtype.kind in "biuf" else each.map(_inert))
+    if index:
+        told.index = told.index.map(_inert)
+    return write_atomic(path, lambda file: told.to_csv(file, index=index, lineterminator="\n"))
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def as_written(value: Any) -> Any:
+    """A text of a table of `write_csv` as it was before."""
+    quoted = isinstance(value, str) and value[:1] == "'" and _FORMULA.match(value)
+    return value[1:] if quoted else value
 
 
 def _differences(known: Any, wanted: Mapping[str, Any], name: str = "") -> Iterator[str]:

@@ -16,6 +16,7 @@ from camwall.models import Preprocessing
 from camwall.models.checkpoint import load_checkpoint, read_weights, save_checkpoint
 from camwall.models.paper import small_vgg
 from camwall.processes import processes
+from camwall.runs import as_written, write_csv
 from camwall.stacks import load
 from camwall.stacks.store import sha256
 
@@ -165,3 +166,16 @@ def test_a_stack_that_is_not_the_one_described_is_refused(stacks):
     (folder / "images" / "2.png").write_bytes((folder / "images" / "1.png").read_bytes())
     with pytest.raises(CamwallError, match=r"2\.png is not the image its manifest describes"):
         ImageSet(folder, Preprocessing()).digest(processes())
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "'=1", "''-1", "plain", "'plain"])
+def test_a_formula_as_a_file_name_is_inert_in_a_table(name, tmp_path):
+    """A spreadsheet shows it; read again, it is what it was."""
+    for index in (False, True):
+        frame = pd.DataFrame({"image": [name], "leak": [-0.5], "rank": [-1]})
+        frame = frame.set_index("image") if index else frame
+        write_csv(tmp_path / "table.csv", frame, index=index)
+        written = pd.read_csv(tmp_path / "table.csv")
+        assert written["image"][0][0] not in "=+-@"
+        assert as_written(written["image"][0]) == name
+        assert (written["leak"][0], written["rank"][0]) == (-0.5, -1)

@@ -225,6 +225,9 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
         with pytest.raises(CamwallError, match=r"last.pt is not of camwall's training"):
             fit(make_model(data), data, RECIPE, tmp_path, progress=False)
         assert torch.load(tmp_path / "last.pt") == content
+    (tmp_path / "last.pt").write_bytes(b"rot")
+    with pytest.raises(CamwallError, match=r"last.pt .*damaged.* delete it, and training starts"):
+        fit(make_model(data), data, RECIPE, tmp_path, progress=False)
 
 
 def test_metrics_that_a_kill_cut_off_are_written_again(tmp_path):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from camwall.check.page import write_page
 from camwall.errors import CamwallError
-from camwall.runs import write_csv, write_json, writing
+from camwall.runs import as_written, write_csv, write_json, writing
 from camwall.wall import Wall
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def load(folder: Path) -> dict[str, Any]:
     try:
         # Nothing but an empty field is missing: a method may be called NA.
         records = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+        for name in text.keys() & {*records}:
+            records[name] = records[name].map(as_written)
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from None
     if lost := [name for name in _NEEDED if name not in records]:
