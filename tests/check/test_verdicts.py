@@ -90,6 +90,14 @@ def slope(model, images, target):
     return torch.linspace(0, 1, SIZE)[:, None].expand(len(images), SIZE, SIZE)
 
 
+def turns(model, images, target):
+    """A veil where the wall stands, and none, its sign turned, where it stands further away."""
+    maps = flat(model, images, target)
+    if model.wall.share > 0.6:
+        maps[:, 1:] = 0
+    return maps
+
+
 def buried(model, images, target):
     """A picture of its own, brighter to the right, under more noise."""
     return 0.5 * slope(model, images, target).mT + torch.rand(len(images), SIZE, SIZE)
@@ -119,6 +127,7 @@ def half_and_half(model, images, target):
         (held, POINTS, "not found"),
         (half_and_half, POINTS, "not found"),
         (buried, POINTS, "not found"),
+        (turns, POINTS, "a constant or a veil"),
         (nothing, "blind", None),
         (brightness, "sees through", "not found"),
         ("GradCAM", "sees through", "one signed weight a channel"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from camwall.models import Preprocessing
 
-#: How many of a set's images are kept, the first ones, and how large, in pixels along a side.
+#: How many of a set's images are kept, and how large, in pixels along a side.
 SHOWN, SIDE = 4, 112
 #: An image's name → its picture under "", and those of its maps under the methods' names: PNG or
 #: JPEG files in base64.
@@ -59,7 +59,7 @@ def gathered_in(
         if "pictures" in record
     }
     gallery: Gallery = {}
-    for image in images[:SHOWN]:
+    for image in images:
         found = {name: held[image, name] for name in methods if (image, name) in held}
         for name, (picture, shown) in found.items():
             gallery.setdefault(image, {"": picture})[name] = shown

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import plain_bytes
+from camwall.check.gallery import SHOWN
 from camwall.errors import CamwallError, check_count, check_list
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
@@ -79,6 +81,14 @@ class ImageSet:
         for what, values in {"labels": self.labels, **self.annotations}.items():
             if values is not None and len(values) != len(self):
                 raise CamwallError(f"{len(self)} images have {len(values)} {what}")
+
+    @cached_property
+    def shown(self) -> set[int]:
+        """The numbers of the images that a gallery shows: the first of each of the first groups."""
+        first: dict[Any, int] = {}
+        for number, group in enumerate(self.groups):
+            first.setdefault(group, number)
+        return set(list(first.values())[:SHOWN])
 
     def __len__(self) -> int:
         return len(self.names)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
-from camwall.check.gallery import SHOWN, gathered_in, pictured
+from camwall.check.gallery import gathered_in, pictured
 from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
@@ -281,7 +281,7 @@ def _measured(
     rows = zip(*columns.values(), strict=False)  # what is repeated ends with the others
     records = [dict(zip(columns, row, strict=True)) for row in rows]
     for place, (number, record) in enumerate(zip(group, records, strict=True)):
-        if number < SHOWN:
+        if number in pictures.shown:
             image = evidence.images[place]
             record["pictures"] = pictured(image, shown[place], evidence.model.preprocessing)
     return records
