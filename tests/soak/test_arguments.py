@@ -121,6 +121,10 @@ def test_junk_is_refused_in_one_line(face, tmp_path, monkeypatch, record_propert
     record_property("junk arguments", count)
 
 
+def ones_of(model, images, target):
+    return torch.ones(len(images), 16, 16)
+
+
 def test_numbers_of_any_size_have_a_leak_and_a_response():
     """Squares neither overflow nor vanish; powers of two change no bit."""
     ones, level = torch.ones(1, 16, 16), MODEL.wall.flat_level
@@ -137,6 +141,10 @@ def test_numbers_of_any_size_have_a_leak_and_a_response():
     def small(model, images, target):
         return images.double().mean(dim=1).abs()
 
-    found = checked(methods=[large, small]).table
+    def flat(model, images, target):  # which the experiments of a verdict are made on
+        return 1e300 * ones_of(model, images, target).double()
+
+    found = checked(methods=[large, small, flat]).table
+    assert found["verdict"]["flat"] == checked(methods=[ones_of]).table["verdict"]["ones_of"]
     assert found["response"]["large"] == pytest.approx(found["response"]["small"], rel=1e-12)
     assert found["mean"]["large"] == pytest.approx(found["mean"]["small"], rel=1e-12)

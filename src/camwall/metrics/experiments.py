@@ -11,6 +11,7 @@ from torch import Tensor
 
 from camwall.methods import Evidence, Method, Saliency
 from camwall.metrics.leak import is_empty, leak
+from camwall.metrics.metric import moderate
 from camwall.models import WalledModel
 from camwall.models.layer import Layer
 from camwall.models.walled import WholeModel
@@ -72,7 +73,7 @@ def experiments(evidence: Evidence, method: Method) -> Findings:
         if further is not None:
             away = Saliency(Evidence(further, images, target), method)
             # Ours before negative values are cut: a sign that turns is no answer.
-            left = away.cut.float() if away.raw is None else away.raw
+            left = away.cut if away.raw is None else away.raw
             if not is_empty(left).any():
                 wall = model.wall if away.raw is None else Wall(~model.visible_cells.cpu())
                 found = found._replace(retreated=float(leak(left, wall)))
@@ -84,7 +85,7 @@ def _on_grid(model: WalledModel, maps: Saliency) -> float:
     hidden = ~model.visible_cells.cpu()
     if maps.raw is not None:
         return float(leak(maps.cut, Wall(hidden)))
-    shown = maps.cut[0].cpu().double()
+    (shown,) = moderate(maps.cut[:1])
     # The resize is linear, along rows and along columns: undone by least squares.
     along = [
         F.interpolate(torch.eye(cells).double()[None], size, mode="linear")[0].T
@@ -142,6 +143,7 @@ def _over_seeds(evidence: Evidence, maps: Saliency) -> _Draws:
     drawn = torch.stack([draw(0), draw(1)])
     if not torch.equal(drawn[0], drawn[1]):
         drawn = torch.stack([*drawn, *(draw(seed) for seed in range(2, DRAWS))])
+    (drawn,) = moderate(drawn[None])
     size = drawn.square().mean().sqrt()
     one_sign = (drawn > 0).all(dim=0) | (drawn < 0).all(dim=0)
     least = drawn.abs().amin(dim=0) * one_sign
