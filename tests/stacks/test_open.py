@@ -239,7 +239,7 @@ def test_the_manifest_describes_the_images_and_their_sources(stamps, tmp_path):
         ({"wall": Wall.border(224, 224, 32)}, "one animal on each side .* not 24576 pixels in 4"),
         ({"wall": Wall.patches(224, 224)}, "take a wall that hides the top, the bottom"),
         ({"wall": Wall.rows(299, 299, 200)}, "stacks have 224×224 pixels"),
-        ({"wall": "left"}, "a wall is its first hidden row, .* not 'left'"),
+        ({"wall": "left"}, "'left' is no wall: write its first hidden row"),
         ({"hidden": "Same"}, "unknown variant 'Same': take one of same, other, none, all"),
     ],
 )
