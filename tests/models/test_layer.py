@@ -467,7 +467,7 @@ class Locked(Unlike):
             r"not known \(not from 3\): give preprocessing=camwall.Pre",
         ),
         (plainly, {"wall": 160.0}, "160.0"),
-        (plainly, {"wall": "160"}, "'160'"),
+        (plainly, {"wall": "left"}, "'left' is no wall"),
         (plainly, {"wall": True}, "True"),
         (plainly, {"wall": None}, "None"),
     ],

@@ -81,5 +81,5 @@ def probe_images(
 
 def _inputs(source: ImageSource, model: WalledModel, indices: Sequence[int] | np.ndarray) -> Tensor:
     """Images of a source as inputs of the network."""
-    way = model.preprocessing
-    return torch.stack([evaluation_input(source.image(int(i)), way) for i in indices])
+    way, kind = model.preprocessing, next(model.parameters()).dtype
+    return torch.stack([evaluation_input(source.image(int(i)), way) for i in indices]).to(kind)
