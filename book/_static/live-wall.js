@@ -258,13 +258,14 @@
       return `${called(state[which])}: leak ${percent(Number(share))}${second}.`;
     });
     if (act === "behind" && covered()) {
+      const spoken = (behind) => behindName(behind).replace("another animal: ", "");
       const moved = panels.map(({ which }) => {
         const far = change(rawOf(state[which], before.behind), rawOf(state[which]));
         return `${called(state[which])}’s map moved by ${moves(far)}${far ? " of its norm" : ""}`;
       });
       return (
-        `Behind the wall now: ${behindName(state.behind)}. 0 of ${scores().count} scores changed (${answer()}). ` +
-        `${moved.join(", ")}.`
+        `Behind the wall now ${spoken(state.behind)}, before it ${spoken(before.behind)}. 0 of ${scores().count} scores ` +
+        `changed (${answer()}). From one to the other ${moved.join(", ")}.`
       );
     }
     if (act === "wall") {
@@ -279,7 +280,7 @@
       const { below, of } = chosen();
       return (
         `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${numbers.join(" ")} How typical is that? ` +
-        `GradCAM leaks less on ${below} of our ${of} ${chosen().axis ? "stacks side by side" : "stacks"} than here with ` +
+        `Of our ${of} pictures${chosen().axis ? " side by side" : ""}, GradCAM leaks less on ${below} than here with ` +
         `${behindName(0)}.`
       );
     }
@@ -317,7 +318,8 @@
       show(node, node.dataset.method);
       node.setAttribute("aria-pressed", String(node.dataset.method === state.right));
     });
-    dialText.textContent = `mean over ${span(state.dial)}`;
+    const ends = { HiResCAM: "one cell, which is HiResCAM", GradCAM: "the whole map, which is GradCAM" };
+    dialText.textContent = `mean over ${ends[span(state.dial)] ?? span(state.dial)}`;
     dial.setAttribute("aria-valuetext", dialText.textContent);
     putScores();
     said.textContent = tell(act, last);

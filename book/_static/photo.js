@@ -450,7 +450,7 @@
         act === "paint" && state.paint
           ? `Behind the wall now: ${behind}. The network ran again, and ${moved()} of ${count} scores changed ` +
             `(${answer}). ${numbers.join(" ")}`
-          : `The network answers ${answer}, whatever is hidden. ${numbers.join(" ")} It took ${took}`;
+          : `The network answers ${answer}, whatever is painted behind the wall. ${numbers.join(" ")} It took ${took}`;
       Object.assign(root.dataset, { seconds, moved: moved(), at: now.wall.at });
     };
     return fetched(0);

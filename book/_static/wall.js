@@ -230,7 +230,7 @@ window.camwall = (() => {
 
   // -- words
 
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`; // on one line
   const moves = (share) => {
     if (share === null) return "–";
     if (share === 0) return "exactly 0";
