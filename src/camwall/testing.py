@@ -76,7 +76,7 @@ def assert_blind(
     """Fail if a saliency method looks behind a wall, or points there.
 
     Pixels that no score can see are repainted, and the method is asked for its map again: that of
-    one that explains the network does not move, and is not positive there.
+    one that explains the network does not move, and is 0 there.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def assert_blind(
     model : WalledModel, optional
         `walled_model` if not given; `camwall.build_wall` makes one of any network.
     points : bool
-        Whether a map that no repaint moves may not be positive behind the wall either, but for what
+        Whether a map that no repaint moves has to be 0 behind the wall either, but for what
         bilinear upsampling carries across.
 
     Raises
@@ -124,9 +124,9 @@ def assert_blind(
         return
     record = report.records.sort_values("response" if looks else "leak").iloc[-1]
     shown = explain(model, images, method)[int(record["image"])].cpu()
-    behind = (shown > 0) & model.wall.hidden
+    behind = (shown != 0) & model.wall.hidden
     leak = f"{100 * record['leak']:.1f} % of the map's norm lies behind the wall"
-    where = f" ({in_words(model.wall, behind)} are positive)" if behind.any() else ""
+    where = f" ({in_words(model.wall, behind)} are not 0)" if behind.any() else ""
     if looks:
         does = verdict["verdict"] + " the wall" * (verdict["verdict"] == "sees through")
         raise AssertionError(

@@ -72,7 +72,7 @@ def test_agreement_is_spearmans_of_the_means_with_methods_that_are_not_0_twice()
     reports |= {
         name: small_report(noise * (np.array(row) > 0) + row, methods) for name, row in told.items()
     }
-    found = sweep.agreement(reports, "seen", resamples=50)
+    found = sweep.rank_agreement(reports, "seen", resamples=50)
     assert found["methods"].tolist() == [4, 4]  # HiResCAM is 0 twice, flat of no register
     np.testing.assert_allclose(found["correlation"], [-1, 0.8])
     np.testing.assert_allclose(found[["low", "high"]], [[-1, -1], [0.8, 0.8]])

@@ -25,7 +25,7 @@ def test_a_cell_agrees_or_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(command, "walled", lambda name, paths: made[name]())
     names = ["GradCAM", "Gradient", "Guided GradCAM", "LeGrad"]
     monkeypatch.setattr(command, "asked", lambda: names)
-    monkeypatch.setattr(command, "DEAR", ("Gradient",))
+    monkeypatch.setattr(command, "DEAR_METHODS", ("Gradient",))
     counts = command.trial(tmp_path / "out", images=folder, limit=2, progress=False)
     assert counts.loc["aligned"].tolist() == counts.loc["across"].tolist() == [3, 3, 1]
     table = pd.read_csv(tmp_path / "out" / "table.csv", keep_default_na=False)

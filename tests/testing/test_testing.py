@@ -21,7 +21,7 @@ QUICK = [
     if name not in ("Opti-CAM", "ShapleyCAM") and method.engines[0] in ("camwall", "grad-cam")
     if "ttention" not in name and name not in ("LeGrad", "RISE", "RandomCAM")
 ]
-#: No repaint moves their maps, which are positive behind the wall all the same.
+#: No repaint moves their maps, which are not 0 behind the wall all the same.
 POINTS = {"EigenGradCAM": "a constant or a veil", "FullGrad": "window straddles the wall"}
 
 
@@ -41,7 +41,7 @@ def test_the_register_and_the_assertion_agree(name):
     assert moved
     assert float(moved[1]) > 1
     assert moved[2] in camwall.metrics.REPAINTS
-    assert "rows 23–31 are positive" in said
+    assert "rows 23–31 are not 0" in said
     assert "Instead: the gradient at each position, as HiResCAM" in said
     with pytest.raises(AssertionError):
         assert_blind(name, points=False)

@@ -17,17 +17,17 @@ EVEN = 1e-3
 
 #: What a method does behind a wall, by the two by two of response and leak.
 VERDICTS = {
-    "blind": "no repaint moves a map, and no map is positive behind the wall",
-    "blind but for bleed": "no repaint moves a map, and what is positive behind the wall is what "
+    "blind": "no repaint moves a map, and every map is 0 behind the wall",
+    "blind but for bleed": "no repaint moves a map, and what is not 0 behind the wall is what "
     "interpolation carries across",
-    "points there without looking": "no repaint moves a map, and maps are positive behind the wall",
-    "sees through": "a repaint moves maps, and maps are positive behind the wall",
-    "changes elsewhere": "a repaint moves maps, and no map is positive behind the wall but for "
+    "points there without looking": "no repaint moves a map, and maps are not 0 behind the wall",
+    "sees through": "a repaint moves maps, and maps are not 0 behind the wall",
+    "changes elsewhere": "a repaint moves maps, and every map is 0 behind the wall but for "
     "what interpolation carries across",
 }
 
 NOT_FOUND = "not found"
-#: Why a map is positive behind the wall though no repaint moves it, each told by an experiment.
+#: Why a map is not 0 behind the wall though no repaint moves it, each told by an experiment.
 CAUSES = {
     "resize bleed": "on the grid it was resized from, the map is 0 behind the wall",
     "window straddles the wall": "with the wall further away, nothing is left where it stood: what "

@@ -385,7 +385,7 @@ def priced(reports: Mapping[str, Report]) -> pd.DataFrame:
     return table.rename(columns={"mean": "leak"}).assign(seconds=seconds)
 
 
-def agreement(
+def rank_agreement(
     reports: Mapping[str, Report], metric: str, *, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """How far the order of the methods at the last layer is that of each other choice.

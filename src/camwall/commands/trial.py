@@ -22,7 +22,7 @@ NETWORKS = {
     "ResNet-18": ("torchvision", "resnet18"),
 }
 #: They run the network a hundred times or more for each map: asked of the first stack alone.
-DEAR = (
+DEAR_METHODS = (
     *("ScoreCAM", "Opti-CAM", "SS-CAM", "IS-CAM"),
     *("Shapley sampling", "KernelSHAP", "LIME", "LIME (paper)", "RISE"),
 )
@@ -100,7 +100,7 @@ def _tried(
     first = model.preprocessing.load(paths[:1])
     flat, channels = model.wall.flat_level, model.features(first).shape[1]
     for name in asked():
-        method, dear = camwall.METHODS[name], name in DEAR
+        method, dear = camwall.METHODS[name], name in DEAR_METHODS
         row: dict[str, Any] = {"method": name, "mechanism": method.mechanism.value}
         row |= {"engine": method.engines[0], "expected": expected(method, model), "flat": flat}
         passes = 2 * channels if name in ("SS-CAM", "IS-CAM") else 0
@@ -195,7 +195,7 @@ def trial(
         "only": only,
         "repaints": REPAINTS,
     }
-    parameters |= {"dear": DEAR, "networks": list(NETWORKS)}
+    parameters |= {"dear": DEAR_METHODS, "networks": list(NETWORKS)}
     manifest = runs.manifest(parameters, seed=0, command=command, certificates=certificates)
     runs.write_json(out / "manifest.json", manifest)
     done = frame[frame["why"] == ""].astype({"agrees": bool})
@@ -232,7 +232,7 @@ def load_trial(
     return pd.read_csv(folder / "table.csv"), maps, manifest  # type: ignore[return-value]
 
 
-def side_by_side(measured: "pd.DataFrame", networks: dict[str, str]) -> "pd.DataFrame":
+def by_mechanism(measured: "pd.DataFrame", networks: dict[str, str]) -> "pd.DataFrame":
     """Response and leak in % of each network, by mechanism and method; a dash where there is none.
 
     ``networks`` says what each is called in the columns.

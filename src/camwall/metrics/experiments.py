@@ -1,4 +1,4 @@
-"""Why is a map positive behind the wall though no repaint moves it? Experiments that tell causes.
+"""Why is a map not 0 behind the wall though no repaint moves it? Experiments that tell causes.
 
 Each works with any method, and asks for its maps of one image a few times more.
 """
@@ -23,6 +23,8 @@ ROUNDING = 1e-6
 DRAWS = 8
 #: A map is a resized one where the nearest that is one is as near, in units of the map's norm.
 RESIZED = 1e-5
+#: Cells of the largest grid that is looked for under a map that was cut after its resize.
+CELLS = 400
 
 
 class Findings(NamedTuple):
@@ -32,7 +34,8 @@ class Findings(NamedTuple):
     ----------
     on_grid : float
         The leak of the map on the grid of the layer's maps, its hidden cells against all: before
-        it was resized. NaN of a map that is none resized bilinearly from there.
+        it was resized, and cut at 0 before or after. NaN of a map that is none resized bilinearly
+        from there.
     retreated : float
         The leak behind the wall where the wall stands further away (`retreat`): 0 where what is
         there comes from next to the wall. NaN of a map that is then zero everywhere.
@@ -55,7 +58,7 @@ class Findings(NamedTuple):
 
 
 def experiments(evidence: Evidence, method: Method) -> Findings:
-    """Ask why a map that no repaint moves is positive behind the wall.
+    """Ask why a map that no repaint moves is not 0 behind the wall.
 
     Parameters
     ----------
@@ -91,12 +94,32 @@ def _on_grid(model: WalledModel, maps: Saliency) -> float:
         F.interpolate(torch.eye(cells).double()[None], size, mode="linear")[0].T
         for cells, size in zip(hidden.shape, shown.shape, strict=True)
     ]
-    back = [torch.linalg.pinv(each) for each in along]
-    grid = back[0] @ shown @ back[1].T
-    if (along[0] @ grid @ along[1].T - shown).norm() > RESIZED * shown.norm():
-        return torch.nan
-    grid[grid.abs() < RESIZED * grid.abs().max()] = 0.0  # what rounding leaves
-    return float(leak(grid[None], Wall(hidden)))
+    for undone, least in ((_undone, -torch.inf), (_undone_and_uncut, 0.0)):
+        grid = undone(shown, *along)
+        again = (along[0] @ grid @ along[1].T).clamp(min=least)
+        if (again - shown).norm() <= RESIZED * shown.norm():
+            grid[grid.abs() < RESIZED * grid.abs().max()] = 0.0  # what rounding leaves
+            return float(leak(grid[None], Wall(hidden)))
+    return torch.nan
+
+
+def _undone(shown: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """The grid [h, w] that comes nearest to a map once resized, by matrices [H, h] and [W, w]."""
+    return torch.linalg.pinv(down) @ shown @ torch.linalg.pinv(across).T
+
+
+def _undone_and_uncut(shown: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """That of a map that was cut at 0 after its resize, from the values that are left.
+
+    Grids of more than `CELLS` cells are not looked for: 0.
+    """
+    size = down.shape[1], across.shape[1]
+    if down.shape[1] * across.shape[1] > CELLS:
+        return shown.new_zeros(size)
+    positive = (shown > 0).flatten()
+    equations, values = torch.kron(down, across)[positive], shown.flatten()[positive]
+    # Rank-deficient where a cell is positive nowhere: of all solutions the smallest.
+    return torch.linalg.lstsq(equations, values[:, None], driver="gelsd").solution.reshape(size)
 
 
 def retreat(model: WalledModel) -> WalledModel | None:

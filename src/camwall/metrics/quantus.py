@@ -19,15 +19,13 @@ class WallLeak(Metric[list[float]]):
     """How much of an attribution lies behind a wall: `camwall.leak`, lower is better.
 
     The model that is given to Quantus is a walled one, `camwall.build_wall`. It cannot see what is
-    hidden, so that an attribution there is none of its own. 0 is the best, NaN an attribution that
-    is 0 everywhere.
+    hidden, so that an attribution there, of either sign, is none of its own. 0 is the best, NaN an
+    attribution that is 0 everywhere.
 
     Parameters
     ----------
     clear : bool
         Leave out the hidden pixels that bilinear upsampling fills in part from visible cells.
-    abs : bool
-        Measure the attribution's absolute value, not its positive part.
     return_aggregate, aggregate_func, disable_warnings, display_progressbar
         As all of Quantus' metrics take them.
 
@@ -46,14 +44,13 @@ class WallLeak(Metric[list[float]]):
     def __init__(
         self,
         clear: bool = False,
-        abs: bool = False,
         return_aggregate: bool = False,
         aggregate_func: Callable[..., Any] = np.nanmean,
         disable_warnings: bool = False,
         display_progressbar: bool = False,
     ) -> None:
         super().__init__(
-            abs=abs,
+            abs=False,  # the l2 norm is of either sign
             normalise=False,  # the leak is a share
             normalise_func=None,
             normalise_func_kwargs=None,
@@ -75,7 +72,7 @@ class WallLeak(Metric[list[float]]):
         """Leaks of attributions [n, 1, H, W] of a walled model."""
         walled = model.get_model()
         require_walled(walled)
-        maps = torch.as_tensor(np.asarray(a_batch)).clamp(min=0)
+        maps = torch.as_tensor(np.asarray(a_batch))
         maps = maps[:, 0] if maps.ndim == 4 and maps.shape[1] == 1 else maps
         clear_of = walled.visible_cells if self.clear else None
         found = leak(maps, walled.wall, clear_of=clear_of)
