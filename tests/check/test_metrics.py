@@ -16,7 +16,7 @@ from camwall.errors import CamwallError
 from camwall.methods import Evidence, Saliency
 from camwall.metrics import METRICS, Metric
 from tests.helpers import networks
-from tests.helpers.checks import ROW, SIZE, brightness, image_files, quiet, small_model, some_images
+from tests.helpers.checks import ROW, SIZE, brightness, image_files, quiet, some_images
 
 
 def top_left(evidence: Evidence, maps: Saliency) -> Tensor:
@@ -57,16 +57,6 @@ OWN = [
     Metric("on the animal", "", on_the_animal, annotation="animal"),
 ]
 METHODS = ["GradCAM++", "HiResCAM", brightness]
-
-
-@pytest.fixture
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def images():
-    return some_images()
 
 
 @pytest.fixture

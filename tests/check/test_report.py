@@ -28,16 +28,6 @@ from tests.helpers.checks import (
 )
 
 
-@pytest.fixture
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def images():
-    return some_images()
-
-
 def test_std_is_unbiased_and_interval_holds_the_mean(model, images):
     """Standard deviation over n − 1, as the paper; the bootstrap interval contains the mean."""
     report = quiet(model, images, [brightness])

@@ -27,27 +27,10 @@ from tests.helpers.checks import (
     SIZE,
     brightness,
     flat,
-    image_files,
     quiet,
     small_model,
-    some_images,
     walled,
 )
-
-
-@pytest.fixture
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def images():
-    return some_images()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_files(tmp_path)
 
 
 def kept(folder: Path) -> list[dict]:

@@ -19,28 +19,11 @@ from tests.helpers.checks import (
     below,
     brightness,
     flat,
-    image_files,
     nothing,
     quiet,
     small_model,
-    some_images,
     walled,
 )
-
-
-@pytest.fixture
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def images():
-    return some_images()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return image_files(tmp_path)
 
 
 def sometimes(model, images, target):
