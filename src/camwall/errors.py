@@ -12,7 +12,7 @@ class CamwallError(ValueError):
 
 
 class BlindnessError(CamwallError):
-    """A model said to be blind to some rows of the image is not; the message names the rows."""
+    """A model said to be blind to some pixels of the image is not; the message names them."""
 
 
 class DataUnavailable(CamwallError):

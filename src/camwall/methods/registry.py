@@ -25,8 +25,8 @@ class Mechanism(StrEnum):
     """What a method makes its map of; it decides whether the method sees through walls.
 
     Scores are a function of the visible pixels, so that whatever is made of scores and of their
-    gradients alone does not see through, wherever it points. To see, a method must bring in the
-    maps or the pixels behind the wall with a weight that is not 0 there.
+    gradients alone does not see through, wherever it points. To see, a method must take in the
+    maps or the pixels behind the wall, as terms of its map or in a weight.
     """
 
     #: Of the maps.
