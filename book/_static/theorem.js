@@ -6,9 +6,10 @@
   const data = JSON.parse(root.querySelector("script").textContent);
   const { side, pooled, kernel, tau, digit } = data;
   const positions = side * side;
-  const { make, put, name, percent, stand } = window.camwall;
+  const { make, put, name, hint, percent, stand } = window.camwall;
   const { leak, render, overlaid, plate } = window.camwall.drawn({ ...data, grid: [side, side] });
   const MOST = 40000; // networks, after which the mean stands still
+  const COUNTS = [...new Set(Array.from({ length: 33 }, (_, i) => Math.round(2 ** (i / 4))))]; // of filters
 
   // -- the law
 
@@ -100,8 +101,8 @@
   const sliders = make(
     "div",
     { class: "tp-sliders" },
-    slider("filters", "Filters", (e) => Math.round(2 ** e), () => `V = ${state.filters}`, {
-      min: 0, max: 8, step: 0.25, value: 6,
+    slider("filters", "Filters", (place) => COUNTS[place], () => `V = ${state.filters}`, {
+      min: 0, max: COUNTS.length - 1, step: 1, value: COUNTS.indexOf(state.filters),
     }),
     slider("rows", "Wall", Number, () => `${state.rows} of ${pooled} rows of pooled cells are read, n = ${state.rows * pooled}`, {
       min: 1, max: pooled - 1, step: 1, value: pooled / 2,
@@ -109,9 +110,9 @@
     slider("norm", "Patch norm", Number, () => `‖m‖ = ${state.norm.toFixed(1)}`, { min: 0.1, max: 3, step: 0.1, value: 1 }),
   );
 
-  const picture = plate(make("span", { class: "lw-tag lw-hidden" }, "hidden"));
+  const picture = plate(make("span", { class: "lw-tag lw-after" }));
   const map = plate();
-  const told = make("p", { class: "lw-values" });
+  const told = make("p", { class: "lw-values", role: "status" });
   const again = make("button", { type: "button", class: "lw-start", onclick: () => look() }, "Draw another network");
   const grey = new ImageData(side, side);
   for (let p = 0; p < positions; p += 1) {
@@ -155,12 +156,23 @@
     return node;
   };
   const chart = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", class: "tp-chart" });
-  const number = (value) => value.toPrecision(3);
+
+  // Numbers: small ones in powers of ten, which are superscripts.
+  const power = (exponent) => `10${String(exponent).replace(/./g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)])}`;
+  const order = (value) => Math.floor(Math.log10(Math.abs(value)));
+  function number(value, digits = 3) {
+    const exponent = order(value);
+    const text =
+      exponent < -3 ? `${(value / 10 ** exponent).toPrecision(digits)}\u00a0·\u00a0${power(exponent)}` : value.toPrecision(digits);
+    return text.replace("-", "−");
+  }
 
   function plot() {
     const counts = Array.from({ length: 65 }, (_, i) => 2 ** (i / 8)).map(Math.round);
     const laws = counts.map((filters) => law({ ...state, filters }));
-    const top = 1.1 * Math.max(...laws.map((one) => one.mean));
+    const most = Math.max(...laws.map((one) => one.mean));
+    const top = 1.1 * most;
+    const unit = order(most);
     const x = (filters) => LEFT + ((WIDE - LEFT - 16) * Math.log2(filters)) / 8;
     const y = (value) => HIGH - LOW - ((HIGH - LOW - 22) * value) / top;
     const line = (key) =>
@@ -172,16 +184,18 @@
     const parts = [
       svg("line", { x1: LEFT, x2: WIDE - 10, y1: y(0), y2: y(0), class: "tp-axis" }),
       svg("line", { x1: LEFT, x2: LEFT, y1: y(0), y2: 14, class: "tp-axis" }),
-      svg("text", { x: LEFT, y: 10, class: "tp-label" }, "mean of GradCAM"),
+      svg("text", { x: LEFT, y: 10, class: "tp-label" }, `mean of GradCAM, in units of ${power(unit)}`),
       svg("text", { x: WIDE - 10, y: HIGH - 3, "text-anchor": "end", class: "tp-label" }, "filters V"),
       ...[0, 2, 4, 6, 8].map((e) =>
         svg("text", { x: x(2 ** e), y: HIGH - LOW + 15, "text-anchor": "middle" }, String(2 ** e)),
       ),
-      ...[0, top / 2.2, top / 1.1].map((value) =>
-        svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end" }, value ? value.toFixed(3) : "0"),
+      ...[0, most / 2, most].map((value) =>
+        svg("text", { x: LEFT - 4, y: y(value) + 4, "text-anchor": "end" }, value ? (value / 10 ** unit).toPrecision(3) : "0"),
       ),
       svg("polyline", { points: line("mean"), class: "tp-line" }),
       svg("polyline", { points: line("bound"), class: "tp-line tp-dashed" }),
+      svg("text", { x: x(64), y: y(law({ ...state, filters: 64 }).mean) - 14, "text-anchor": "end" }, "exact mean"),
+      svg("text", { x: x(128) + 8, y: y(law({ ...state, filters: 128 }).bound) + 16 }, "bound"),
     ];
     if (tally.count > 1) {
       const { mean, error } = estimate();
@@ -202,20 +216,20 @@
   function fill() {
     const exact = law(state);
     values.mean.textContent = number(exact.mean);
-    values.bound.textContent = exact.bound > 0 ? number(exact.bound) : `${number(exact.bound)}: it says nothing`;
+    values.bound.textContent = exact.bound > 0 ? number(exact.bound) : "not above 0: it says nothing";
     values.positive.textContent = percent(exact.positive);
     if (tally.count > 1) {
       const { mean, error } = estimate();
       const off = error ? Math.abs(mean - exact.mean) / error : 0;
-      values.drawn.textContent = `${number(mean)} ± ${error.toPrecision(1)}, ${off.toFixed(1)} errors from exact`;
+      values.drawn.textContent = `${number(mean)}, ${off.toFixed(1)} standard errors from exact`;
       values.lit.textContent = `${percent(tally.lit / tally.count)} of ${tally.count.toLocaleString("en")}`;
       Object.assign(root.dataset, { drawn: mean, error });
     }
     Object.assign(root.dataset, exact, { count: tally.count, filters: state.filters });
     chart.setAttribute(
       "aria-label",
-      `Mean of GradCAM over the number of filters: exact ${number(exact.mean)} and bound ${number(exact.bound)} at ` +
-        `${state.filters} filters; the exact curve lies above the bound everywhere.`,
+      `Mean of GradCAM over the number of filters: at V = ${state.filters} exact ${values.mean.textContent}, bound ` +
+        `${values.bound.textContent}. The exact curve lies above the bound everywhere.`,
     );
     plot();
   }
@@ -252,11 +266,19 @@
   const panel = (title, ...parts) => make("div", { class: "lw-panel" }, make("p", { class: "lw-title" }, title), ...parts);
   const frame = make(
     "div",
-    { class: "tp-frame" },
+    { class: "tp-frame tp-pictures" },
     panel("A digit, and the wall", picture),
     panel("GradCAM of one random network", map, told, again),
   );
-  root.append(sliders, frame, make("div", { class: "tp-frame" }, make("div", {}, chart), make("div", { class: "tp-table" }, table)));
+  root.append(
+    sliders,
+    hint(
+      "The patch norm is that of the one position that the numbers below are of; the map of a single network is of the " +
+        "digit, whose patches have their own norms.",
+    ),
+    frame,
+    make("div", { class: "tp-frame" }, make("div", {}, chart), make("div", { class: "tp-table" }, table)),
+  );
   put(picture, grey);
   name(picture, "A digit of 30 × 30 pixels; its lower part is hidden from the network.");
   root.hidden = false;

@@ -22,13 +22,21 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("exponent", "rows", "norm"),
-    [(0, 7, 1.0), (3, 2, 0.4), (5, 7, 2.5), (6.5, 13, 1.0), (8, 1, 3.0)],
+    ("filters", "rows", "norm"),
+    [
+        (1, 7, 1.0),
+        (1, 1, 0.1),
+        (8, 2, 0.4),
+        (32, 7, 2.5),
+        (91, 13, 1.0),
+        (256, 1, 0.1),
+        (256, 13, 3.0),
+    ],
 )
-def test_closed_forms_are_the_librarys(page: Any, exponent: float, rows: int, norm: float) -> None:
+def test_closed_forms_are_the_librarys(page: Any, filters: int, rows: int, norm: float) -> None:
     """Mean, bound, probability and second moment; the networks drawn lie within five errors."""
-    filters = round(2**exponent)
-    for key, value in (("filters", exponent), ("rows", rows), ("norm", norm)):
+    place = sorted({round(2 ** (i / 4)) for i in range(33)}).index(filters)
+    for key, value in (("filters", place), ("rows", rows), ("norm", norm)):
         page.evaluate(
             "([id, v]) => { const r = document.getElementById(id); r.value = v; "
             "r.dispatchEvent(new Event('input')); }",
