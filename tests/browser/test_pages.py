@@ -3,7 +3,10 @@
 import gzip
 import itertools
 import os
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlparse
@@ -45,9 +48,32 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"axe-core: {error}")
 
 
-def opened(page: Any, name: str) -> Any:
-    """The page, when its mathematics is typeset and its live parts are drawn."""
-    page.goto(address(name))
+class _Silent(SimpleHTTPRequestHandler):
+    """As `make serve`, without a line for each request."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """Where the book is over HTTP."""
+    handler = partial(_Silent, directory=HTML)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/book/"
+        server.shutdown()
+
+
+def opened(page: Any, name: str, where: str | None = None) -> Any:
+    """The page with its mathematics typeset, its live parts drawn and all its pictures."""
+    page.goto(address(name) if where is None else f"{where}{name}.html")
+    page.evaluate(
+        """() => Promise.all([...document.images].map((image) => {
+            image.loading = 'eager';
+            return image.decode().catch(() => 'it is broken, as a test will find');
+        }))"""
+    )
     page.wait_for_function(
         "!document.querySelector('.math') || window.MathJax?.startup?.promise !== undefined"
     )
@@ -75,7 +101,6 @@ def test_a_page_stands_alone(page: Any, name: str) -> None:
         ),
     )
     opened(page, name)
-    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     page.wait_for_load_state("networkidle")
     broken = page.eval_on_selector_all(
         "img", "all => all.filter(i => !(i.complete && i.naturalWidth)).map(i => i.outerHTML)"
@@ -84,6 +109,26 @@ def test_a_page_stands_alone(page: Any, name: str) -> None:
     raw = "Warning: ", "|—|"  # a warning, a Markdown table that is not rendered
     noise = [line for line in text.splitlines() if any(mark in line for mark in raw)]
     assert said + [each[:200] for each in broken] + noise == []
+
+
+@pytest.mark.parametrize("name", ["intro", "photo"])
+def test_a_served_page_works_as_one_opened_from_a_file(page: Any, served: str, name: str) -> None:
+    """Nothing fails, and what stands behind the wall moves a map and no score."""
+    address(name)  # is there a built book?
+    said: list[str] = []
+    page.on("console", lambda note: note.type == "error" and said.append(note.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("response", lambda answer: answer.status >= 400 and said.append(answer.url))
+    page.on("request", lambda asked: "127.0.0.1" in asked.url or said.append(asked.url[:99]))
+    opened(page, name, served)
+    left = page.locator(".lw-left")
+    leak = left.get_attribute("data-leak")
+    page.locator("input[name=lw-behind]").nth(1).check(force=True)
+    page.wait_for_function(
+        "leak => document.querySelector('.lw-left').dataset.leak !== leak", arg=leak
+    )
+    assert "0 of 1000 scores changed" in page.locator(".lw-said").inner_text()
+    assert [one for one in said if not one.startswith(("data:", "blob:"))] == []
 
 
 @each_page
@@ -244,6 +289,8 @@ def test_a_page_says_what_it_is(page: Any, name: str) -> None:
     opened(page, name)
     about = page.locator("meta[name=description]").get_attribute("content")
     assert 40 <= len(about) <= 300
+    assert not set("[]\\$") & set(about)  # no mark of a citation or of mathematics
+    assert not about.endswith("...")
     assert page.locator("meta[property='og:title']").get_attribute("content")
     assert page.locator("meta[property='og:image']").get_attribute("content").endswith(".png")
 

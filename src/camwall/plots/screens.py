@@ -98,22 +98,23 @@ def as_html(figure: Figure) -> str | None:
     if again is None:
         return None
     narrow = again()
-    (small, *_), (large, across, high) = _picture(narrow), _picture(figure)
+    # With its size a picture has its place before it is there, and is loaded when it comes near.
+    (small, small_size), (large, large_size) = _picture(narrow), _picture(figure)
     plt.close(narrow)
     return (
-        f'<picture {MARK}><source media="(max-width: 600px)" srcset="{small}">'
-        f'<img src="{large}" alt="" width="{across}" height="{high}"></picture>'
+        f'<picture {MARK}><source media="(max-width: 600px)" srcset="{small}" {small_size}>'
+        f'<img src="{large}" alt="" {large_size} loading="lazy"></picture>'
     )
 
 
-def _picture(figure: Figure) -> tuple[str, int, int]:
-    """A picture as the address of its own data, and its size in pixels of the screen."""
+def _picture(figure: Figure) -> tuple[str, str]:
+    """A picture as the address of its own data, and its size on the screen as attributes."""
     # Lines and letters stay as they are; photographs would be large so.
     photographs = any(ax.get_images() for ax in figure.axes)
     how = {"quality": 88} if photographs else {"lossless": True}
     file = io.BytesIO()
     figure.savefig(file, format="webp", dpi=100 * _DENSITY, pil_kwargs=how)
     with Image.open(file) as image:
-        size = image.size
+        width, height = (pixels // _DENSITY for pixels in image.size)
     data = base64.b64encode(file.getvalue()).decode()
-    return f"data:image/webp;base64,{data}", size[0] // _DENSITY, size[1] // _DENSITY
+    return f"data:image/webp;base64,{data}", f'width="{width}" height="{height}"'
