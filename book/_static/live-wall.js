@@ -125,9 +125,7 @@
     },
   );
 
-  const seenTag = make("span", { class: "lw-tag lw-seen" }, "the network sees this");
-  const hiddenTag = make("span", { class: "lw-tag lw-hidden" }, "hidden from the network");
-  const photo = plate(seenTag, hiddenTag);
+  const photo = plate(...["before", "after"].map((place) => make("span", { class: `lw-tag lw-${place}` })));
 
   const swap = radios(
     "behind",

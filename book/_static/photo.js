@@ -9,6 +9,7 @@
   const cells = rows * columns;
   const here = new URL("photo/", document.currentScript.src);
   const { change, make, put, name, radios, hint, panel, card, percent, moves } = window.camwall;
+  const pause = (time) => new Promise((done) => setTimeout(done, time));
   const { isHidden, isVisible, leak, render, overlaid, plate } = window.camwall.drawn(data);
 
   // -- what is loaded, once it is asked for
@@ -206,18 +207,27 @@
     { text: "the left part", axis: 1, first: true },
   ];
   const BLOCK = side / rows;
-  const state = { image: null, side: 0, at: 160, paint: 0, target: null, left: "GradCAM", right: "HiResCAM" };
+  /** `shown` is what an example has on its visible side, `target` a class that was asked for. */
+  const state = { side: 0, at: 160, paint: 0, target: null, shown: null, left: "GradCAM", right: "HiResCAM" };
   const wall = () => ({ ...SIDES[state.side], at: state.at });
   let base = null; // as photographed
   let now = null; // with what stands behind the wall now
   let seconds = 0;
 
-  async function measure() {
-    const image = state.paint ? painted(state.image, wall(), PAINTS[paints[state.paint]]) : state.image;
+  /** What the network finds of the photograph, painted so behind the wall; it runs if that is not at hand. */
+  async function found(paint, last) {
+    const of = [state.image, state.side, state.at, paint];
+    if (last && of.every((value, i) => value === last.of[i])) return last;
+    const image = paint ? painted(state.image, wall(), PAINTS[paints[paint]]) : state.image;
     const start = performance.now();
-    now = await pass(image, wall());
+    const result = await pass(image, wall());
     seconds = (performance.now() - start) / 1000;
-    if (!state.paint) base = now;
+    return { ...result, of };
+  }
+
+  async function measure() {
+    base = await found(0, base);
+    now = state.paint ? await found(state.paint, now) : base;
   }
 
   /** How many of the scores are other numbers, to the last bit, than as photographed. */
@@ -233,22 +243,37 @@
     const canvas = new OffscreenCanvas(side, side);
     const pen = canvas.getContext("2d", { willReadFrequently: true });
     pen.imageSmoothingQuality = "high";
+    pen.fillStyle = "white"; // where it is transparent
+    pen.fillRect(0, 0, side, side);
     const { width, height } = bitmap;
     const exact = width === side && height === side;
     const cut = Math.min(width, height) * (exact ? 1 : data.cut);
     pen.drawImage(bitmap, (width - cut) / 2, (height - cut) / 2, cut, cut, 0, 0, side, side);
-    state.image = inputs(pen.getImageData(0, 0, side, side));
-    Object.assign(state, { paint: 0, target: null }, where);
+    bitmap.close();
+    const image = inputs(pen.getImageData(0, 0, side, side));
+    const middle = width === height ? "" : "the middle of ";
+    const size = exact ? "as it is" : `made from ${middle}${width} × ${height} pixels`;
+    Object.assign(state, { image, size, paint: 0, target: null, shown: null }, where);
     await update("picture");
   }
 
   async function chosen(file) {
-    if (!file) return;
-    try {
-      await take(file);
-    } catch (error) {
-      said.textContent = `${file.name || "This"} is no picture that this browser can open.`;
+    const what = file?.name ? `«${file.name}»` : "What was dropped";
+    if (!network.maps) said.textContent = "Load the network first, then drop the photograph once more.";
+    else if (!file) said.textContent = `${what} is no file: save the picture, then choose it.`;
+    else {
+      said.textContent = `Reading ${what} …`;
+      await take(file).catch(() => {
+        said.textContent = `${what} is no picture that this browser can open: JPEG, PNG and WebP are.`;
+      });
     }
+  }
+
+  for (const kind of ["dragover", "drop"]) {
+    root.addEventListener(kind, (event) => {
+      event.preventDefault();
+      if (kind === "drop") chosen(event.dataTransfer.files[0]);
+    });
   }
 
   function build() {
@@ -256,11 +281,18 @@
       const { axis, at } = examples[i];
       const picture = await fetch(examples[i].source);
       const where = { side: SIDES.findIndex((one) => one.axis === axis && !one.first), at };
-      await take(await picture.blob(), where);
+      await take(await picture.blob(), { ...where, shown: examples[i] });
     };
     const picker = (text, more) => {
       const input = make("input", {
-        type: "file", accept: "image/*", ...more, onchange: () => chosen(input.files[0]),
+        type: "file",
+        accept: "image/*",
+        ...more,
+        onchange: async () => {
+          if (!input.files.length) return; // the choice was called off
+          await chosen(input.files[0]);
+          input.value = ""; // so that the same file can be chosen again
+        },
       });
       return make("label", { class: "lw-file" }, text, input);
     };
@@ -299,15 +331,15 @@
       },
     );
 
-    const tags = ["seen", "hidden"].map((which) => make("span", { class: `lw-tag lw-${which}` }));
-    const photo = plate(...tags);
+    const photo = plate(...["before", "after"].map((place) => make("span", { class: `lw-tag lw-${place}` })));
     const sides = make(
       "select",
       {
         "aria-label": "Which part is hidden",
         onchange: () => {
+          const turned = SIDES[state.side].first !== SIDES[sides.value].first;
           state.side = Number(sides.value);
-          place(state.at);
+          place(turned ? side - state.at : state.at); // as much is hidden as before
           update("wall");
         },
       },
@@ -323,12 +355,10 @@
       state.at = Math.min(Math.max(Math.round(at), range.min), range.max);
       range.value = state.at;
       const [from, to] = first ? [0, state.at - 1] : [state.at, side - 1];
-      rangeText.textContent = `${axis ? "columns" : "rows"} ${from} to ${to} of ${side} are hidden`;
+      const line = axis ? "column" : "row";
+      const hidden = from === to ? `${line} ${to} of ${side} is` : `${line}s ${from} to ${to} of ${side} are`;
+      rangeText.textContent = `${hidden} hidden`;
       range.setAttribute("aria-valuetext", rangeText.textContent);
-      const texts = ["the network sees this", "hidden from the network"];
-      tags.forEach((tag, i) => {
-        tag.textContent = texts[first ? 1 - i : i];
-      });
       window.camwall.stand([main, all], wall(), side);
     }
     let told = 0;
@@ -359,10 +389,11 @@
     const scoreTable = window.camwall.scoreTable("What the network answers");
     const target = make("select", { "aria-label": "The class to explain" });
     target.addEventListener("change", () => {
-      state.target = Number(target.value);
+      state.target = target.selectedIndex ? Number(target.value) : null;
       update("target");
     });
     const frozen = make("p", { class: "lw-frozen" });
+    const size = make("span");
     const main = make(
       "div",
       { class: "lw-main" },
@@ -384,43 +415,40 @@
       main,
       all,
       hint(
-        "Leak: the share of a map’s norm that lies behind the wall, some of it carried across by interpolation. " +
-          "Response: how far the map moves, in units of its norm, between the photograph and what stands behind " +
-          "the wall now.",
+        "Leak: the share of a map’s norm that lies behind the wall. Interpolation carries a little across from the " +
+          "last visible cells; that is all of HiResCAM’s and LayerCAM’s. Response: how far repainting the hidden " +
+          "pixels moves the raw map, in units of its norm; here with the one repaint that is chosen.",
       ),
-      make("p", { class: "lw-hint" }, "The photograph as the network takes it: ", save, "."),
+      make("p", { class: "lw-hint" }, "The photograph as the network takes it, ", size, ": ", save, "."),
     );
     place(state.at);
-
-    for (const kind of ["dragover", "drop"]) {
-      root.addEventListener(kind, (event) => {
-        event.preventDefault();
-        if (kind === "drop") chosen(event.dataTransfer.files[0]);
-      });
-    }
+    root.querySelector("input").focus({ preventScroll: true }); // the button to start is gone
 
     /** Draw what was found. */
     window.camwall.own.draw = (act) => {
-      const order = Array.from(now.scores.keys()).sort((a, b) => now.scores[b] - now.scores[a]);
-      const top = order.slice(0, 5);
-      if (state.target === null) [state.target] = top;
-      const size = now.scores.reduce((sum, score) => sum + Math.exp(score - now.scores[top[0]]), 0);
-      const share = (unit) => Math.exp(now.scores[unit] - now.scores[top[0]]) / size;
+      const top = Array.from(now.scores.keys()).sort((a, b) => now.scores[b] - now.scores[a]).slice(0, 5);
+      const explains = state.target ?? top[0];
+      const sum = now.scores.reduce((all, score) => all + Math.exp(score - now.scores[top[0]]), 0);
+      const share = (unit) => Math.exp(now.scores[unit] - now.scores[top[0]]) / sum;
       scoreTable.fill(top.map((unit) => [network.names[unit], share(unit), now.scores[unit].toPrecision(7)]));
       target.replaceChildren(
-        ...[...new Set([...top, state.target])].map((unit) =>
-          make("option", { value: unit, selected: unit === state.target }, `Explain: ${network.names[unit]}`),
+        ...[...new Set([...top, explains])].map((unit) =>
+          make("option", { value: unit, selected: unit === explains }, `Explain: ${network.names[unit]}`),
         ),
       );
-      const before = explained(base, state.target);
-      const after = explained(now, state.target);
+      const before = explained(base, explains);
+      const after = explained(now, explains);
       const pixels = shown(now.image);
       put(photo, pixels);
       const behind = paints[state.paint];
       name(photo, `The photograph, ${SIDES[state.side].text} hidden, there: ${behind}.`);
       swap.querySelectorAll("input")[state.paint].checked = true;
+      pictures.querySelectorAll("input").forEach((input, i) => {
+        input.checked = examples[i] === state.shown;
+      });
       sides.value = state.side;
       place(state.at);
+      size.textContent = state.size;
       const show = (node, method) => {
         const map = render(after[method]);
         put(node, overlaid(pixels, map));
@@ -433,38 +461,62 @@
       const numbers = panels.map(({ node, which, choice }) => {
         choice.value = state[which];
         const text = show(node, state[which]);
-        name(node, `Map of ${text}`);
+        name(node, `Map for ${network.names[explains]} of ${text}`);
         return text;
       });
       all.querySelectorAll(".lw-card").forEach((node) => {
         show(node, node.dataset.method);
         node.setAttribute("aria-pressed", String(node.dataset.method === state.right));
       });
-      const count = now.scores.length;
-      const answer = `${network.names[top[0]]}, ${percent(share(top[0]))}`;
-      const took = `${seconds.toFixed(2)} s for two passes of the network, on one thread.`;
+
+      // In words
+      const one = (unit) => `${network.names[unit]}, ${percent(share(unit))}`;
+      const { shown: example } = state;
+      const known = example && network.names[example.label] !== example.name ? ` (${network.names[example.label]})` : "";
+      const verdict = !example
+        ? ""
+        : example.label === top[0]
+          ? " The answer is right."
+          : ` That is wrong: it is a ${example.name}${known}, which has ${percent(share(example.label))}.`;
+      const differ = `${moved()} of ${now.scores.length} scores`;
+      const first = {
+        paint: state.paint
+          ? `Behind the wall now: ${behind}. The network ran again, and ${differ} changed (${one(top[0])}).`
+          : `Behind the wall again what was photographed (${one(top[0])}).`,
+        wall:
+          `The wall has moved, so the network sees something else. It answers ${one(top[0])}.${verdict}` +
+          (state.paint ? ` It ran with ${behind} behind the wall too: ${differ} changed by that.` : ""),
+        picture:
+          `The network answers ${one(top[0])}, whatever is painted behind the wall.${verdict} ` +
+          `It took ${seconds.toFixed(2)} s for two passes, on one thread.`,
+      };
+      const which = explains === top[0] ? network.names[explains] : one(explains);
+      said.textContent = [first[act] ?? "", `The maps explain the class ${which}.`, ...numbers].join(" ").trim();
       frozen.textContent = state.paint
-        ? `Run again: ${moved()} of ${count} scores differ, in any bit, from those as photographed.`
+        ? `Run again: ${differ} differ, in any bit, from those as photographed.`
         : "Put something else behind the wall: the network runs again.";
-      said.textContent =
-        act === "paint" && state.paint
-          ? `Behind the wall now: ${behind}. The network ran again, and ${moved()} of ${count} scores changed ` +
-            `(${answer}). ${numbers.join(" ")}`
-          : `The network answers ${answer}, whatever is painted behind the wall. ${numbers.join(" ")} It took ${took}`;
-      Object.assign(root.dataset, { seconds, moved: moved(), at: now.wall.at });
+      Object.assign(root.dataset, { seconds, moved: moved(), at: now.wall.at, explains });
     };
     return fetched(0);
   }
 
   let running = Promise.resolve();
-  /** One act after the other; each draws what stands when its turn has come. */
+  let latest = 0;
+  /** One act after the other; only the last that was asked for is drawn. */
   function update(act) {
-    if (act === "wall") Object.assign(state, { paint: 0, target: null });
+    latest += 1;
+    const turn = latest;
     if (act !== "method" && act !== "target") said.textContent = "The network runs …";
     running = running.then(async () => {
-      await new Promise((done) => setTimeout(done, 20)); // so that the words above are painted first
-      if (act !== "method" && act !== "target") await measure();
-      window.camwall.own.draw(act);
+      await pause(20); // so that the words above are painted first
+      if (turn !== latest) return;
+      try {
+        await measure();
+        if (turn !== latest) return;
+        window.camwall.own.draw(act);
+      } catch (error) {
+        said.textContent = `The network could not run here: ${error.message}.`;
+      }
       root.dataset.shown = String(Number(root.dataset.shown ?? 0) + 1);
     });
     return running;

@@ -220,11 +220,17 @@ window.camwall = (() => {
     plate.append(grip);
   }
 
-  /** Put the wall where it stands, on every plate of these parts. */
-  function stand(parts, { axis, at }, side) {
+  /** Put the wall where it stands, on every plate of these parts, and say which side is hidden. */
+  function stand(parts, { axis, at, first }, side) {
+    // Beside an upright wall there may be little room.
+    const texts = axis ? ["seen", "hidden"] : ["the network sees this", "hidden from the network"];
+    if (first) texts.reverse();
     for (const part of parts) {
       part.classList.toggle("lw-upright", axis === 1);
       part.style.setProperty("--at", at / side);
+      part.querySelectorAll(".lw-before, .lw-after").forEach((tag) => {
+        tag.textContent = texts[Number(tag.classList.contains("lw-after"))];
+      });
     }
   }
 

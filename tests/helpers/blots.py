@@ -31,6 +31,7 @@ def made(folder: Path, wall: Wall, seed: int) -> Stacks:
                 "variant": variant,
                 "group": 0,
                 "visible_species": "a blot",
+                "visible_index": 0,
                 "hidden_species": None if variant == "none" else "another blot",
             }
         )

@@ -30,7 +30,7 @@ from camwall.plots.live import described, palette, section, webp
 from camwall.runs import scratch_beside
 from camwall.stacks import Stacks
 
-#: Of a linear head all have closed forms; EigenCAM's sign is one that a reader can follow.
+#: Of a linear head all have closed forms; the sign of plain EigenCAM is the decomposition's whim.
 METHODS = (
     "GradCAM",
     "GradCAM++",
@@ -128,7 +128,7 @@ def own_photograph(images: Stacks, rows: Sequence[int]) -> HTML:
     Parameters
     ----------
     images : Stacks
-        With a wall between two sides.
+        With a wall between two sides, and classes of ImageNet for what is visible.
     rows : sequence of int
         Which of them are examples, the first to begin with.
     """
@@ -139,6 +139,7 @@ def own_photograph(images: Stacks, rows: Sequence[int]) -> HTML:
     examples = [
         {
             "name": images.frame["visible_species"].iloc[row],
+            "label": int(images.frame["visible_index"].iloc[row]),
             "source": webp(read_image(images.paths[row]).convert("RGB")),
             "axis": axis,
             "at": at,
