@@ -112,7 +112,7 @@
 
   const pictures = radios(
     "cases",
-    "Picture",
+    "Another picture",
     cases.length,
     (i) => [
       plate(),
@@ -191,6 +191,8 @@
   const dialText = make("output", { for: "lw-dial" });
 
   const said = make("p", { class: "lw-said", role: "status" });
+  const typical = make("p", { class: "lw-typical" });
+  const meaning = hint("");
   const main = make(
     "div",
     { class: "lw-main" },
@@ -200,9 +202,10 @@
     make("div", { class: "lw-scores" }, scoreTable.table, frozen),
   );
   root.append(
-    pictures,
     main,
     said,
+    pictures,
+    typical,
     all,
     make(
       "div",
@@ -215,12 +218,7 @@
           "dial takes the mean over a window. Once the window reaches over the wall, what is hidden lights up.",
       ),
     ),
-    hint(
-      "Leak: the share of a map’s norm that lies behind the wall. Interpolation carries a little across from the " +
-        "last visible cells; that is all of HiResCAM’s and LayerCAM’s. Response: how far the map moves, in units of " +
-        "its norm, when another of the four is put behind the wall, at most. Maps lie over the grey photograph; " +
-        "dark is 0, bright is 1.",
-    ),
+    meaning,
   );
   root.querySelectorAll(".lw-cases label").forEach((label, i) => {
     label.classList.toggle("lw-upright", cases[i].axis === 1);
@@ -236,6 +234,22 @@
     return values;
   }
 
+  /** What the numbers mean, with those that are interpolation and those that are a veil. */
+  function putMeaning() {
+    const shares = ["HiResCAM", "LayerCAM"].map((method) => percent(leak(render(rawOf(method)), wall())));
+    const veiled = rawOf("EigenGradCAM").some((value, cell) => value > 0 && !isVisible(cell, wall()));
+    meaning.textContent =
+      "Leak: the share of a map’s norm that lies behind the wall. Maps have " +
+      `${rows} × ${columns} cells, and enlarging them carries some of the last visible cells across: ` +
+      `that is all of HiResCAM’s ${shares[0]} and LayerCAM’s ${shares[1]} here. ` +
+      (veiled
+        ? "EigenGradCAM points behind the wall without looking: it lays one value over all that is hidden, the same " +
+          "whatever stands there. "
+        : "") +
+      "Response: how far the map moves, in units of its norm, when another of the four is put behind the wall, at " +
+      "most. Maps lie over the grey photograph; dark is 0, bright is 1.";
+  }
+
   function putScores() {
     const { top, count, print } = scores();
     scoreTable.fill(top);
@@ -243,7 +257,7 @@
       ? `All ${count} scores are equal bit for bit, whichever of the four stands behind the wall. SHA-256 of them all: ` +
         `${print}…`
       : `The wall stands ${chosen().axis ? "further right" : "lower"} than what you swap: the network sees part of it, ` +
-        "and its scores change with it.";
+        "and its scores change with it. A map may then move as well, so no response is given.";
     root.dataset.print = print;
   }
 
@@ -275,12 +289,7 @@
       );
     }
     if (act === "case" || act === "start") {
-      const { below, of } = chosen();
-      return (
-        `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${numbers.join(" ")} How typical is that? ` +
-        `Of our ${of} pictures${chosen().axis ? " side by side" : ""}, GradCAM leaks less on ${below} than here with ` +
-        `${behindName(0)}.`
-      );
+      return `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${numbers.join(" ")}`;
     }
     return `Top class: ${answer()}. ${numbers.join(" ")}`;
   }
@@ -320,6 +329,12 @@
     dialText.textContent = `mean over ${ends[span(state.dial)] ?? span(state.dial)}`;
     dial.setAttribute("aria-valuetext", dialText.textContent);
     putScores();
+    putMeaning();
+    const { below, of } = chosen();
+    typical.textContent =
+      `How typical is this picture? We made ${of} of its kind: an animal that the network sees, and behind the wall ` +
+      `the same species, another, or nothing. With the wall at ${axis ? "column" : "row"} ${chosen().at}, GradCAM leaks ` +
+      `less on ${below} of them than on this one with ${behindName(0)}.`;
     said.textContent = tell(act, last);
     last = { ...state };
     root.dataset.shown = String(latest);

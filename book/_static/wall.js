@@ -222,8 +222,9 @@ window.camwall = (() => {
 
   /** Put the wall where it stands, on every plate of these parts, and say which side is hidden. */
   function stand(parts, { axis, at, first }, side) {
-    // Beside an upright wall there may be little room.
-    const texts = axis ? ["seen", "hidden"] : ["the network sees this", "hidden from the network"];
+    // Beside an upright wall and on a phone there may be little room.
+    const short = axis || matchMedia("(width <= 600px)").matches;
+    const texts = short ? ["seen", "hidden"] : ["the network sees this", "hidden from the network"];
     if (first) texts.reverse();
     for (const part of parts) {
       part.classList.toggle("lw-upright", axis === 1);

@@ -215,6 +215,28 @@ def test_each_control_changes_what_is_shown(page: Any) -> None:
     assert "The network now sees" in page.locator(".lw-said").inner_text()
     page.keyboard.press("End")
     page.wait_for_function("document.querySelector('.lw-frozen').innerText.includes('lower')")
+    assert "no response is given" in page.locator(".lw-frozen").inner_text()
+    assert "less on 1 of them" in page.locator(".lw-typical").inner_text()  # whatever was done
+
+
+def test_what_is_said_of_leaks_is_so(
+    page: Any, sets: list[Stacks], network: torch.nn.Module
+) -> None:
+    """Of HiResCAM's leak how large it is; of EigenGradCAM whether it points there."""
+    for case in range(len(CASES)):
+        choose(page, "cases", case)
+        model = walled(network, sets[case], 160)
+        turn(page, "#lw-wall", WALLS.index(160))
+        raw = explain_each(model, images(sets[case], model), ["EigenGradCAM"], normalize=False)
+        behind = raw["EigenGradCAM"][:, ~model.visible_cells]
+        said = []
+        for what in range(4):
+            choose(page, "behind", what)
+            hint = page.locator(".lw-hint").last.inner_text()
+            shown = page.locator("[data-method=HiResCAM] .lw-leak").inner_text()
+            assert f"HiResCAM’s {shown}" in hint
+            said.append("points behind the wall without looking" in hint)
+        assert said == (behind > 0).any(dim=1).tolist()
 
 
 @pytest.mark.parametrize("case", [0, 1])

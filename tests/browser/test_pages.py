@@ -153,9 +153,14 @@ def test_the_first_load_is_light(page: Any, name: str) -> None:
 @each_page
 @pytest.mark.parametrize("page", [(718, "light")], indirect=True)
 def test_a_printed_page_has_whole_figures(page: Any, name: str) -> None:
-    """On A4 with margins of 1 cm: each figure fits a sheet, and none is broken or wider."""
+    """On A4 with margins of 1 cm: figures and tables fit a sheet, and no figure is broken."""
     opened(page, name)
     page.emulate_media(media="print")
+    over = page.eval_on_selector_all(
+        ".bd-article :is(td, th)",
+        "all => all.filter(c => c.getBoundingClientRect().right > 719).map(c => c.outerHTML)",
+    )
+    assert over == []
     boxes = page.eval_on_selector_all(
         ".bd-article :is(figure:has(img), .live-wall .lw-main, .lw-all section, .tp-frame)",
         "all => all.map(n => [n.getBoundingClientRect().right, n.getBoundingClientRect().height, "
@@ -204,7 +209,10 @@ def test_links_lead_somewhere(page: Any, name: str) -> None:
 
 @each_page
 def test_no_page_scrolls_sideways(page: Any, name: str) -> None:
-    """Whatever is wider than a small screen scrolls inside itself."""
+    """Whatever is wider than a small screen scrolls inside itself: with a cue, named, by keyboard.
+
+    A table of text is none of it on a phone: its rows are cards.
+    """
     opened(page, name)
     for width in (360, 390, 768):
         page.set_viewport_size({"width": width, "height": 900})
@@ -221,6 +229,46 @@ def test_no_page_scrolls_sideways(page: Any, name: str) -> None:
         )
         assert over == [], width
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.wait_for_timeout(100)
+        unsaid = page.eval_on_selector_all(
+            ".bd-article :not(.live-wall *)",
+            """(all) => all.filter(node => {
+                if (!['auto', 'scroll'].includes(getComputedStyle(node).overflowX)) return false;
+                if (node.scrollWidth <= node.clientWidth + 1) return false;
+                return node.matches('.of-text *, :has(.of-text)') && innerWidth < 600 ||
+                    !(node.matches('.more-right[role=region]') && node.tabIndex === 0 && node.ariaLabel);
+            }).map(node => node.outerHTML.slice(0, 160))""",
+        )
+        assert unsaid == [], width
+
+
+@pytest.mark.parametrize("page", [(390, "light")], indirect=True)
+def test_a_rows_name_stays_while_its_numbers_scroll(page: Any) -> None:
+    """In the table of prices, whose cue is gone where there is no more."""
+    opened(page, "which")
+    box = page.locator(".text_html.larger:has(table):has-text('seconds a map')")
+    name = box.locator("tbody th", has_text="HiResCAM")
+    assert "more-right" in box.get_attribute("class")
+    before = name.bounding_box()["x"]
+    box.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_function("!document.activeElement.matches('.more-right')")
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
+
+
+@pytest.mark.parametrize("page", [(390, "light")], indirect=True)
+def test_the_first_screen_of_a_phone_has_the_live_wall(page: Any) -> None:
+    """After title and two sentences: what is swapped, the photograph, two maps, the first score."""
+    opened(page, "intro")
+    above = page.locator(".bd-article section > p").first.inner_text()
+    assert 1 <= above.count(". ") + above.endswith(".") <= 2
+    for part in (".lw-behind", ".lw-photo .lw-plate", ".lw-left canvas", ".lw-right canvas"):
+        box = page.locator(f"#live-wall {part}").bounding_box()
+        assert 0 <= box["y"] < box["y"] + box["height"] <= 664, part  # between a phone's bars
+        assert box["width"] > 100, part
+    assert page.locator(".lw-scores tbody tr").first.bounding_box()["y"] < 800
 
 
 @each_page

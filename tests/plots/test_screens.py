@@ -64,6 +64,23 @@ def test_a_grid_of_maps_wraps() -> None:
     assert (lines(again), titles(again)) == (6, 2)
 
 
+def test_titles_can_be_read_on_a_phone() -> None:
+    """Words of any length in letters of 9 points or more, none over its neighbour."""
+    pixels, wall = torch.rand(1, 3, 28, 28), Wall.rows(28, 28, 20)
+    names = ["Guided backpropagation", "Integrated gradients", "RISE", "GradCAM (5×5 windows)"]
+    names += [f"method {i}" for i in range(6)]
+    figure = heatmap_grid(pixels, {name: torch.rand(1, 28, 28) for name in names}, wall)
+    for drawn in (figure, getattr(figure, screens._AGAIN)()):
+        renderer = drawn.canvas.get_renderer()
+        titled = [ax.title for ax in drawn.axes if ax.get_title()]
+        assert min(title.get_fontsize() for title in titled) >= 9
+        boxes = [title.get_window_extent(renderer) for title in titled]
+        pictures = [ax.get_window_extent(renderer) for ax in drawn.axes]
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+            assert not any(box.overlaps(other) for other in pictures)
+
+
 def test_a_figure_of_one_width_is_let_be() -> None:
     """What no function of ours drew is shown as it always was."""
     figure = plt.figure()

@@ -1,10 +1,11 @@
 """Figures of the chapter on which method to use: distance by layer, response and place."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from camwall.plots.screens import for_screens, panels
+from camwall.plots.screens import for_screens, panels, width
 from camwall.plots.style import MARKERS, legend_above
 
 
@@ -33,7 +34,9 @@ def distance_by_layer(table: pd.DataFrame, method: str = "GradCAM") -> Figure:
 
 @for_screens
 def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Figure:
-    """Each method by how far repaints move its map and how much of the map is on the animal.
+    """Each method's row: how far repaints move its map, and how much of the map is on the animal.
+
+    The methods that no repaint moves stand first.
 
     Parameters
     ----------
@@ -41,37 +44,28 @@ def response_against_place(table: pd.DataFrame, where: str = "on_animal") -> Fig
         By method: ``response``, ``where`` and its interval ``where_low`` to ``where_high``, as
         fractions.
     where : str
-        The metric on the vertical axis.
+        The metric at the right.
     """
-    figure, (ax,) = panels(1, max(4.6, 0.19 * len(table)))
-    blind = table["response"] == 0
-    for rows, colour, label in (
-        (table[blind], "#029e73", "no repaint moves the map"),
-        (table[~blind], "#d55e00", "a repaint moves the map"),
+    rows = (
+        table.assign(blind=table["response"] == 0)
+        .sort_values(["blind", where])  # the first is the lowest
+        .assign(y=range(len(table)))
+    )
+    size = (width(), 0.9 + 0.2 * len(rows))
+    figure, (moves, places) = plt.subplots(1, 2, figsize=size, sharey=True)
+    for blind, colour, marker, label in (
+        (True, "#029e73", "o", "no repaint moves the map"),
+        (False, "#d55e00", "D", "a repaint moves the map"),
     ):
-        middle = 100 * rows[where]
-        spread = [middle - 100 * rows[f"{where}_low"], 100 * rows[f"{where}_high"] - middle]
-        at = 100 * rows["response"]
-        ax.errorbar(
-            at, middle, spread, fmt="o" if colour == "#029e73" else "D", color=colour, label=label
-        )
-    # Names beside their points, never one over another: pushed down from the top, then up again.
-    rows, (low, high) = table.sort_values(where, ascending=False), ax.get_ylim()
-    step, beside = (high - low) / len(rows), [100 * value for value in rows[where]]
-    for i in range(1, len(rows)):
-        beside[i] = min(beside[i], beside[i - 1] - step)
-    for i in reversed(range(len(rows))):
-        beside[i] = max(beside[i], low + step * (len(rows) - 1 - i))
-    for y, (name, row) in zip(beside, rows.iterrows(), strict=True):
-        ax.annotate(
-            str(name),
-            (100 * row["response"], 100 * row[where]),
-            xytext=(1.02, (y - low) / (high - low)),
-            textcoords="axes fraction",
-            fontsize=8,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.6},
-        )
-    ax.set(xlabel="response, %", ylabel="of the map on the visible animal, %")
-    legend_above(figure, ax)
+        some = rows[rows["blind"] == blind]
+        middle = 100 * some[where]
+        ends = [middle - 100 * some[f"{where}_low"], 100 * some[f"{where}_high"] - middle]
+        moves.plot(100 * some["response"], some["y"], marker, color=colour, label=label, ms=5)
+        places.errorbar(middle, some["y"], xerr=ends, fmt=marker, color=colour, ms=5)
+    moves.set(xlabel="response, %", yticks=rows["y"], yticklabels=rows.index)
+    places.set(xlabel="on animal, %", xlim=(0, None))
+    for ax in (moves, places):
+        ax.grid(axis="y", linewidth=0.5)
+        ax.tick_params(axis="y", length=0)
+    legend_above(figure, moves)
     return figure

@@ -1,5 +1,6 @@
 """Figures of images and of saliency maps over them."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from camwall.plots.style import SALIENCY_CMAP, WALL_COLOUR, colour, legend_above
 from camwall.wall import Wall
 
 _GAP = 0.06  # inches between pictures
+_POINTS = 9.0  # of titles: no smaller, so that they can be read on a phone
+_LETTER = 0.58 * _POINTS / 72  # inches, about
 
 
 @for_screens
@@ -45,23 +48,27 @@ def heatmap_grid(
         How much of the map's colour covers the image, 0 to 1.
     """
     norm, names = Normalize(0, 1), ["image", *maps]
-    lines = -(-len(names) // beside(0.8))
+    # As wide as the longest word of a name in letters of 9 points.
+    longest = max(len(word) for name in names for word in name.split())
+    lines = -(-len(names) // beside(max(0.8, longest * _LETTER + _GAP)))
     columns = -(-len(names) // lines)
     # Captions stand at the left where there is room, else over the pictures.
     left = 1.3 if captions is not None and width() - 1.3 > 1.2 * columns else 0.0
     over = 0.0 if left or captions is None else 0.2 * max(c.count("\n") + 1 for c in captions)
     size = min(1.7, (width() - left) / columns - _GAP)
     high = size * pixels.shape[2] / pixels.shape[3]
-    points = max(7.0, min(9.0, 72 * size / (0.62 * max(map(len, names)))))
-    titles = [lines > 1 or i == 0 for i in range(len(pixels))]  # of each image's first line, or all
-    heights = [over + lines * (high + _GAP) + lines * 0.2 * title for title in titles]
+    fit = int(size / _LETTER)
+    folded = [textwrap.fill(name, fit, break_long_words=False) for name in names]
+    room = 0.06 + 1.2 * _POINTS / 72 * max(text.count("\n") + 1 for text in folded)
+    titles = [room * (lines > 1 or i == 0) for i in range(len(pixels))]  # over the first, or all
+    heights = [over + lines * (high + _GAP + title) for title in titles]
     page = left + columns * (size + _GAP), sum(heights) + 0.25
     figure = plt.figure(figsize=page)
     figure.set_layout_engine("none")  # after the fact: a figure made without one is given one late
     for i, title in enumerate(titles):
         top = page[1] - sum(heights[:i])
         if captions is not None:
-            at = (0.0, top - 0.02) if over else (left - 0.1, top - 0.2 * title - high / 2)
+            at = (0.0, top - 0.02) if over else (left - 0.1, top - title - high / 2)
             where: dict[str, Any] = {
                 "ha": "left" if over else "right",
                 "va": "top" if over else "center",
@@ -70,12 +77,12 @@ def heatmap_grid(
         for k, name in enumerate(names):
             line, column = divmod(k, columns)
             x = left + column * (size + _GAP)
-            y = top - over - 0.2 * title * (line + 1) - line * _GAP - (line + 1) * high
+            y = top - over - (line + 1) * (title + high) - line * _GAP
             box = x / page[0], y / page[1], size / page[0], high / page[1]
             ax = figure.add_axes(box)
             picture(ax, pixels[i] if k == 0 else pixels[i].mean(dim=0, keepdim=True), wall)
             if title:
-                ax.set_title(name.replace(" (", "\n("), fontsize=points, pad=3)
+                ax.set_title(folded[k], fontsize=_POINTS, pad=3)
             if k == 0:
                 continue
             shown = maps[name][i].cpu().numpy()
