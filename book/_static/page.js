@@ -28,7 +28,7 @@
   const tables = [...article.querySelectorAll("table")].filter((table) => !table.closest(".live-wall"));
   for (const table of tables) {
     const names = columnNames(table);
-    const cells = [...table.querySelectorAll("tbody :is(td, th)")];
+    const cells = [...table.querySelectorAll("tbody td")];
     if (names.length > MOST || !cells.some((cell) => cell.textContent.trim().length > LONG)) continue;
     table.classList.add("of-text");
     // What is laid out as a block is a table no more to some who hear it, unless it says so.
@@ -57,7 +57,7 @@
     [".pst-scrollable-table-container, .text_html:has(> table, > div > table)", "Table"],
     [".cell_output pre, .tag_output_scroll .cell_output", "Output"],
     ["div.highlight:not(.cell_output *) pre", "Code"],
-    ["div.math", "Formula"],
+    ["div.math mjx-container", "Formula"],
   ];
 
   /** Keep a row's name in sight while its numbers scroll. */
@@ -68,7 +68,7 @@
     if (!first || box.scrollWidth <= box.clientWidth) return;
     const stuck = [...names].filter((cell) => {
       const right = cell.offsetLeft + cell.offsetWidth;
-      return cell.offsetLeft < first.offsetLeft && right <= 0.6 * box.clientWidth;
+      return cell.offsetLeft < first.offsetLeft && right <= 0.62 * box.clientWidth;
     });
     stuck.map((cell) => [cell, cell.offsetLeft]).forEach(([cell, left]) => {
       cell.style.left = `${left}px`;
@@ -89,23 +89,31 @@
       box.setAttribute("role", "region");
       box.setAttribute("aria-label", box.dataset.called);
     } else {
-      for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
+      const set = box.matches("mjx-container") ? [] : ["tabindex"]; // MathJax has a menu there
+      for (const name of ["role", "aria-label", ...set]) box.removeAttribute(name);
     }
   }
 
   const reach = new ResizeObserver((boxes) => {
+    if (matchMedia("print").matches) return;
     for (const { target } of boxes) {
+      target.style.setProperty("--needs", target.scrollWidth); // pixels, for who prints it
       stick(target);
       tell(target);
     }
   });
-  for (const [where, kind] of kinds) {
-    article.querySelectorAll(where).forEach((box, i) => {
-      box.dataset.called = `${kind} ${i + 1} of this page, larger than its place`;
-      box.addEventListener("scroll", () => tell(box), { passive: true });
-      reach.observe(box);
-    });
+  function watch() {
+    for (const [where, kind] of kinds) {
+      article.querySelectorAll(where).forEach((box, i) => {
+        if (box.dataset.called) return;
+        box.dataset.called = `${kind} ${i + 1} of this page, larger than its place`;
+        box.addEventListener("scroll", () => tell(box), { passive: true });
+        reach.observe(box);
+      });
+    }
   }
+  watch();
+  window.addEventListener("load", () => window.MathJax?.startup?.promise.then(watch));
 
   // -- figures
   const figures = article.querySelectorAll(":is(figure, .cell_output) img");

@@ -71,10 +71,11 @@ def test_titles_can_be_read_on_a_phone() -> None:
     names += [f"method {i}" for i in range(6)]
     figure = heatmap_grid(pixels, {name: torch.rand(1, 28, 28) for name in names}, wall)
     for drawn in (figure, getattr(figure, screens._AGAIN)()):
+        drawn.canvas.draw()
         renderer = drawn.canvas.get_renderer()
         titled = [ax.title for ax in drawn.axes if ax.get_title()]
         assert min(title.get_fontsize() for title in titled) >= 9
-        boxes = [title.get_window_extent(renderer) for title in titled]
+        boxes = [title.get_window_extent(renderer).padded(-2) for title in titled]
         pictures = [ax.get_window_extent(renderer) for ax in drawn.axes]
         for i, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:i])
