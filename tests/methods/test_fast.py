@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from camwall import CamwallError, WalledModel, explain
-from camwall.models import MaskedModel
+from camwall import BlindnessError, CamwallError, WalledModel, certify, explain
+from camwall.models import MaskedModel, visible_part
 from camwall.wall import needed_rows
 from tests.helpers.networks import (
     CLASSES,
@@ -114,10 +114,49 @@ def test_a_stack_of_its_own_is_not_taken_apart() -> None:
     assert torch.equal(model.visible_maps(painted), model.visible_maps(batch))
 
 
-@pytest.mark.parametrize("name", ["check of its input", "adaptive pooling"])
-def test_a_trunk_that_the_copy_does_not_follow_runs_as_it_is(name: str) -> None:
+@pytest.mark.parametrize("touch", ["hook", "forward"])
+def test_a_stack_within_the_stack_that_was_touched_proves_nothing(touch: str) -> None:
+    """Its layers are not all that runs."""
+    inner = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
+    features = nn.Sequential(inner, nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 8, CLASSES))
+    model = MaskedModel(features, head, (8, 8, 8), 3, PLAIN, masked=True).eval()
+    assert model.ground is not None
+    if touch == "hook":
+        inner.register_forward_hook(lambda module, given, maps: maps + given[0].mean())
+    else:
+        inner.forward = lambda values: inner[1](inner[0](values)) + values.mean()
+    assert model.ground is None
+    with pytest.raises(BlindnessError):
+        certify(model)
+
+
+def test_a_layer_without_a_rule_is_tried_as_it_is_found() -> None:
+    """In evaluation mode, whatever mode it is in, on the model's own kind of numbers."""
+    norm = nn.BatchNorm2d(8)
+    features = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), Scaled(norm, nn.ReLU()))
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 8 * 8, CLASSES))
+    model = MaskedModel(features, head, (8, 8, 8), 3, PLAIN, masked=True)
+    assert model.training
+    certify(model.double())
+    assert torch.equal(norm.running_mean, torch.zeros(8).double())
+    assert norm.num_batches_tracked == 0
+
+
+def test_windows_that_follow_the_height_get_all_rows() -> None:
+    """A crop would give an adaptive pooling other windows: nothing is cropped before it."""
+    model = strange("adaptive pooling")
+    batch = images(model, 2)
+    torch.testing.assert_close(model.scores(batch), model(batch), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(visible_part(model)(batch), model(batch), atol=1e-6, rtol=1e-5)
+    found = explain(model, batch, "ScoreCAM")
+    theirs = explain(model, batch, "ScoreCAM", engine="grad-cam")
+    torch.testing.assert_close(found, theirs, atol=1e-4, rtol=0)
+
+
+def test_a_trunk_that_the_copy_does_not_follow_runs_as_it_is() -> None:
     """Said in a warning; the maps are grad-cam's."""
-    model = strange(name)
+    model = strange("check of its input")
     batch = images(model, 2)
     for method in ("ScoreCAM", "Opti-CAM"):
         with pytest.warns(UserWarning, match="the trunk runs as it is, slowly"):

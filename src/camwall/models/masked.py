@@ -13,7 +13,7 @@ from camwall.models.preprocessing import Preprocessing
 from camwall.models.rest import Rest
 from camwall.models.walled import Through, WalledModel
 from camwall.wall import Wall, needed_rows
-from camwall.wall.reach import known, leaves
+from camwall.wall.reach import cropped_alike, known, leaves
 
 if TYPE_CHECKING:
     from camwall.theory import Setting
@@ -76,15 +76,25 @@ class MaskedModel(WalledModel):
         height, width = preprocessing.size
         example = torch.zeros(1, len(preprocessing.mean), height, width)
         reach = needed_rows(features, height, visible_map_rows, example)[0]
+        if reach[-1]:
+            raise CamwallError(
+                f"{visible_map_rows} rows of the maps read the image to its last row, so that "
+                "nothing is hidden: lower visible_map_rows"
+            )
         wall = Wall.of(len(np.trim_zeros(reach, "b")), height, width)
         super().__init__(Layer("features"), wall, visible, preprocessing)
         self.features, self.head = features, head
         self.map_shape, self.masked = map_shape, masked
         self.visible_map_rows, self.depth = visible_map_rows, depth
-        self._pooled, self._example = pooled.shape, example
+        self._pooled, self._taken = pooled.shape, example.shape
         self._dense_rows = int((pooled == 0).all(dim=(0, 2)).sum()) if masked else pooled.shape[1]
         read = needed_rows(features, height, self.read_rows, example)
-        self._needed = [len(np.trim_zeros(rows, "b")) for rows in read]  # to the last one
+        fitted = [n for n, layer in enumerate(leaves(features)) if not cropped_alike(layer)]
+        whole = max(fitted, default=-1)
+        self._needed = [  # to the last one
+            len(rows) if n <= whole else len(np.trim_zeros(rows, "b"))
+            for n, rows in enumerate(read)
+        ]
         self.apply_wall()
 
     @property
@@ -154,13 +164,14 @@ class MaskedModel(WalledModel):
             (list(self.head)[: self.depth - 1], self.map_shape[1]),
             (self.features, self.wall.shape[0]),
         ):
-            read = torch.from_numpy(needed_rows(layers, rows, read, self._example)[0])
+            example = self.dense.weight.new_zeros(self._taken)
+            read = torch.from_numpy(needed_rows(layers, rows, read, example)[0])
         return read[:, None].expand(self.wall.shape)
 
     @property
     def ground(self) -> str | None:
         plain = type(self.head).forward is nn.Sequential.forward and _starts_well(self.head)
-        run = self.features, self.head, *self.head[: self.depth + 1]
+        run = *self.features.modules(), self.head, *self.head[: self.depth + 1]
         if not plain or not all(map(unhooked, run)) or not self.as_made(MaskedModel):
             return None
         if not all(map(known, leaves(self.features))):

@@ -45,11 +45,11 @@ class Certificate:
         last = "" if self.last_row_seen is None else f", row {self.last_row_seen} the last"
         return (
             f"blind to {wall} ({wall.share:.1%} of the pixels): {proved}; probed on {self.probes} "
-            f"images, in batches of {', '.join(map(str, BATCHES))} without gradients and of "
-            f"{', '.join(map(str, WITH_GRADIENTS))} with: the gradient of {of} of the "
-            f"{self.classes} scores is exactly 0 at each hidden pixel, all scores the same bit for "
-            f"bit under {self.repaints} repaints; {self.visible_seen:.1%} of the visible pixels "
-            f"were seen to reach a score{last}"
+            f"images: the gradient of {of} of the {self.classes} scores is exactly 0 at each "
+            f"hidden pixel, all scores the same bit for bit under {self.repaints} repaints, some "
+            f"of them in batches of {', '.join(map(str, BATCHES))} without gradients and of "
+            f"{', '.join(map(str, WITH_GRADIENTS))} with too; {self.visible_seen:.1%} of the "
+            f"visible pixels were seen to reach a score{last}"
         )
 
 
@@ -138,9 +138,9 @@ def certify(
     1. the gradient of random combinations of the scores is exactly 0 at each hidden pixel: a score
        whose own is not 0 there escapes with probability 0;
     2. the scores stay the same bit for bit when the hidden pixels are repainted, with constants,
-       ramps, other pictures, a million times the images' extremes, and noise, in batches of 1, 2,
-       3 and 5 without gradients and of 1 and 2 with; on black, white, coloured, checked and striped
-       images too.
+       ramps, other pictures, a million times the images' extremes, and noise, some of them in
+       batches of 1, 2, 3 and 5 without gradients and of 1 and 2 with; on black, white, coloured,
+       checked and striped images too.
 
     No probe excludes a branch on hidden values that none of these has (one pixel, or a mean, within
     a narrow window; NaN), on a visible half unlike all that was tried, or on another batch size,
@@ -155,7 +155,7 @@ def certify(
     every_class : bool
         No random combinations: one backward pass for each class.
     probes, repaints, seed : int
-        Noise images, repaints of each image, and the seed of both.
+        Noise images, repaints of each image (two at least), and the seed of both.
 
     Raises
     ------
@@ -204,7 +204,8 @@ def certify(
                 f"{in_words(wall, seen & ~reachable)} have a gradient but no path by the layers' "
                 "receptive fields: the geometry stated for this model is wrong"
             )
-        _repaint(model, probe, _fills(probe, repaints, gen))
+        fills = _fills(probe, repaints, gen)
+        _repaint(model, probe, fills)
     if not seen.any():
         on = "noise, grey and a ramp: give certify real images" if images is None else "any probe"
         raise CamwallError(
@@ -216,7 +217,7 @@ def certify(
         classes=scores.shape[1],
         every_class=every_class,
         probes=len(probe),
-        repaints=repaints,
+        repaints=len(fills),
         visible_seen=float(seen[~wall.hidden].double().mean()),
         last_row_seen=None if wall.row is None else int(seen.any(dim=1).nonzero()[-1]),
     )

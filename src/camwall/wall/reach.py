@@ -48,6 +48,15 @@ def known(layer: nn.Module) -> bool:
     return type(layer) in (*ELEMENTWISE, *WINDOWS) and plain and own
 
 
+def cropped_alike(layer: nn.Module) -> bool:
+    """Whether a layer gives the rows that are whole in a crop as it gives them of all rows.
+
+    Of an input of another height adaptive poolings make other windows, and nobody knows what a
+    layer without a rule does.
+    """
+    return known(layer) and not isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
+
+
 def _first(value: int | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else value[0]
 
@@ -139,7 +148,8 @@ def needed_rows(
                 raise CamwallError(f"{rows} rows are too few for {layer}") from None
         elif example is not None:
             marks = torch.eye(rows, dtype=torch.bool, device="cpu")[:, :, None]
-            reached = [tainted(layer, example, row.expand(example.shape[2:])) for row in marks]
+            with evaluating(layer):
+                reached = [tainted(layer, example, row.expand(example.shape[2:])) for row in marks]
             tables.append(torch.stack(reached).any(dim=2))
         else:
             raise CamwallError(

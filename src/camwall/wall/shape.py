@@ -51,7 +51,8 @@ class Wall:
         """Hide rectangles, each (top, left, bottom, right) with the last two exclusive."""
         height, width = check_count("height", height), check_count("width", width)
         hidden = torch.zeros(height, width, dtype=torch.bool, device="cpu")
-        for top, left, bottom, right in boxes:
+        for box in boxes:
+            top, left, bottom, right = (check_count("a box's edge", edge, 0) for edge in box)
             if not (0 <= top < bottom <= height and 0 <= left < right <= width):
                 raise CamwallError(
                     f"the box {(top, left, bottom, right)} is not (top, left, bottom, right) "
@@ -80,8 +81,9 @@ class Wall:
     @staticmethod
     def border(height: int, width: int, thickness: int) -> "Wall":
         """Hide a frame of so many pixels along all four sides."""
+        thickness = check_count("thickness", thickness)
         inner = height - thickness, width - thickness
-        if not 0 < thickness < min(inner):
+        if not thickness < min(inner):
             raise CamwallError(f"a border of {thickness} does not fit {height}×{width}")
         return Wall(~Wall.boxes(height, width, [(thickness, thickness, *inner)]).hidden)
 
@@ -264,7 +266,6 @@ def _written(text: str, height: int, width: int) -> Wall:
         given = ["0", given[0]]
     with in_one_line(f"{text!r} is no wall", "write it as rows:160, columns:64:left or border:32"):
         numbers = [
-            word if not word[:1].isdigit() else float(word) if "." in word else int(word)
-            for word in given
+            float(word) if "." in word else int(word) for word in given if name != "quadrant"
         ]
-        return _SHAPES[name](height, width, *numbers)
+        return _SHAPES[name](height, width, *(numbers or given))
