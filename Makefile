@@ -83,7 +83,7 @@ serve: $(BOOK) ## Serve the built book at http://localhost:8000 (PORT=…)
 lock: $(SETUP) ## Resolve requirements.lock anew from pyproject.toml (ARGS=--upgrade for newer)
 	@$(BIN)/python -m pip install --quiet 'uv>=0.5'
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-	  --extra book --extra test $(ARGS) pyproject.toml -o requirements.lock
+	  --generate-hashes --extra book --extra test $(ARGS) pyproject.toml -o requirements.lock
 
 clean: ## Remove what was built; keep .venv and the downloads
 	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
@@ -102,6 +102,8 @@ ifneq ($(shell $(BIN)/python -c 'print("runs")' 2>/dev/null),runs)
 .PHONY: $(SETUP)
 endif
 
+# Nothing is installed whose contents are not those of the lock, a build's own tools included.
+LOCKED = $(BIN)/python -m pip install --quiet --require-hashes
 FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 $(SETUP): requirements.lock pyproject.toml
@@ -124,6 +126,7 @@ $(SETUP): requirements.lock pyproject.toml
 	  "$$found" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo 'Installing the versions of requirements.lock (the first time takes some minutes)'
-	@$(BIN)/python -m pip install --quiet -r requirements.lock
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock | $(LOCKED) -r /dev/stdin
+	@$(LOCKED) --no-build-isolation -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -1,10 +1,12 @@
 """Make the chapters tests: `pytest --nbmake` runs MyST notebooks as it runs .ipynb files.
 
-Runs are shrunk to smoke runs, unless `--long` asks for their full size.
+Runs are shrunk to smoke runs, unless `--long` asks for their full size. None of them has a network.
 """
 
+import importlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from nbmake.pytest_items import NotebookFile, NotebookItem
 
 LONG_CELL = 2 * 60 * 60  # seconds that a notebook's cell may take in its full size
+OFFLINE = Path(__file__).parent / "tests" / "helpers" / "offline"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,6 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.nbmake_timeout = max(config.option.nbmake_timeout, LONG_CELL)
     # One thread a process, on every machine: sums in another order are other sums in the last bit.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    leave_the_network()
+
+
+def leave_the_network() -> None:
+    """Give this process, and those that it starts, this machine alone.
+
+    Data that is missing is said to be missing, as on any machine without a network. Python's own
+    sockets are refused; other programs (apt-get, npm, git, a browser) are told of a proxy that is
+    not there. What opens a socket of its own in C, as gloo does, is not covered.
+    """
+    sys.path.insert(0, str(OFFLINE))
+    importlib.import_module("sitecustomize")  # once a process
+    paths = [str(OFFLINE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in dict.fromkeys(paths) if path)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        os.environ[name] = os.environ[name.upper()] = "http://127.0.0.1:9"
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost,127.0.0.1,::1"
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,4 +1,7 @@
-"""What CONTRIBUTING.md shows is done, block by block; the API page has every public name."""
+"""What CONTRIBUTING.md and the README show is done, block by block.
+
+The API page has every public name.
+"""
 
 import doctest
 import importlib
@@ -8,7 +11,10 @@ import subprocess
 import sys
 
 import jupytext
+import matplotlib.pyplot as plt
 import pytest
+import torch
+import torchvision
 import yaml
 
 import camwall
@@ -43,10 +49,17 @@ def test_the_worked_chapter_is_one(capsys):
     assert glued == set(re.findall(r"\{glue:text\}`([\w:]+)`", page))
 
 
-def test_what_contributing_names_is_there():
-    """Each file that it links."""
-    for path in re.findall(r"\]\(([\w./]+)\)", CONTRIBUTING):
-        assert (ROOT / path).exists(), path
+def test_what_the_readme_calls_works():
+    """Its blocks, one after the other, on a small network of torchvision's and two images."""
+    torch.manual_seed(0)
+    network = torchvision.models.ShuffleNetV2([1, 1, 1], [8, 8, 16, 16, 16], num_classes=3).eval()
+    namespace = {"network": network, "images": torch.rand(2, 3, 224, 224), "method": "HiResCAM"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", readme, re.M | re.S):
+        exec(block, namespace)
+    assert namespace["report"].table.loc["GradCAM", "verdict"] == "sees through"
+    assert namespace["report"].table.loc["HiResCAM", "response"] == 0
+    plt.close("all")
 
 
 def rooms() -> dict[str, list[str]]:

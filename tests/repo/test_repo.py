@@ -164,12 +164,16 @@ def test_conda_environment_agrees_with_pyproject() -> None:
 
 
 def test_lock_satisfies_pyproject() -> None:
-    """The lock pins every dependency, the extras' too, to one version inside its bounds."""
+    """The lock pins every dependency, the extras' too, to one version inside its bounds and to
+    files of known contents."""
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins: dict[str, list[Requirement]] = {}
-    for line in lock.splitlines():
-        pin = Requirement(line)  # a file with options, such as an index's address, fails here
+    for line in lock.replace("\\\n", "").splitlines():
+        pinned, *hashes = re.split(r"\s+--hash=", line)
+        pin = Requirement(pinned)  # a file with options, such as an index's address, fails here
         assert re.fullmatch(r"==[^,*]+", str(pin.specifier)), line
+        assert hashes, line
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes), line
         pins.setdefault(canonicalize_name(pin.name), []).append(pin)
     # Quantus needs opencv-python, whose files are those of the opencv-python-headless of grad-cam:
     # one environment has one of them. Its test skips where it is not installed.
@@ -251,20 +255,20 @@ def test_what_the_library_imports_is_declared() -> None:
     assert missing == set()
 
 
-def test_readme_names_only_what_exists() -> None:
-    """Each path, make target and notebook that the README names is there."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    linked = re.findall(r"\]\((?!https?:)([^)#]+)", readme)
-    code = re.findall(r"`([^`\n]+)`", readme) + re.findall(r"^[^`\n]+$", readme, re.MULTILINE)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_what_a_page_names_exists(page: str) -> None:
+    """Each path, make target and notebook; a name in capitals stands for one of the reader's."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^[^`\n]+$", text, re.MULTILINE)
     words = {word for span in code for word in span.split()}
-    named = {
-        word for word in words if re.fullmatch(r"(?:book|notebooks|src|results)/[\w./-]+", word)
-    }
+    path = r"(?:book|notebooks|src|results|tests)/[a-z\d_./-]+"
+    named = {word for word in words if re.fullmatch(path, word)}
     assert linked
     for path in {*linked, *(name.rstrip(".,;:") for name in named)}:
         assert (ROOT / path).exists(), path
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    wanted = set(re.findall(r"\bmake ([a-z]+)", readme))
+    wanted = set(re.findall(r"\bmake ([a-z]+)", text))
     assert {"book", "test"} <= wanted <= targets
 
 
@@ -436,9 +440,13 @@ def outcomes(run: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 def test_chapters_are_tests(tmp_path: Path) -> None:
-    """A chapter passes when its cells run, fails with a failing cell, and prose is no test."""
+    """A chapter passes when its cells run, fails with a failing cell, and prose is no test.
+
+    Its kernel has no network.
+    """
     cells = {
         "right": "assert 1 + 1 == 2",
+        "asking": "import socket\n\nsocket.create_connection(('192.0.2.1', 80), timeout=1)",
         "wrong": "assert 1 + 1 == 3",
         "expected": ":tags: [raises-exception]\n\nraise ValueError",
     }
@@ -446,8 +454,9 @@ def test_chapters_are_tests(tmp_path: Path) -> None:
         (tmp_path / f"{name}.md").write_text(PAGE % cell, encoding="utf-8")
     (tmp_path / "prose.md").write_text("# Prose\n", encoding="utf-8")
     run = run_pytest(tmp_path, "--nbmake")
-    expected = {"right": "PASSED", "wrong": "FAILED", "expected": "PASSED"}
+    expected = {"right": "PASSED", "wrong": "FAILED", "expected": "PASSED", "asking": "FAILED"}
     assert outcomes(run) == expected, run.stdout
+    assert "no test has a network: 192.0.2.1" in run.stdout
 
 
 @pytest.mark.parametrize(("options", "quick"), [((), "1"), (("-n", "1"), "1"), (("--long",), "0")])
