@@ -35,7 +35,7 @@ def run(path: Path, threads: int, folder: Path) -> tuple[nbformat.NotebookNode, 
     """
     notebook, peak = jupytext.read(path), []
 
-    def finished(**_: Any) -> None:
+    def look(**_: Any) -> None:
         status = Path(f"/proc/{client.km.provisioner.process.pid}/status")
         if status.exists():
             lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
@@ -46,7 +46,7 @@ def run(path: Path, threads: int, folder: Path) -> tuple[nbformat.NotebookNode, 
         notebook,
         timeout=1200,
         resources={"metadata": {"path": str(path.parent if chapter else folder)}},
-        on_notebook_complete=finished,
+        on_cell_executed=look,
     )
     size = {"CAMWALL_QUICK": "0" if chapter else "1", "OMP_NUM_THREADS": str(threads)}
     client.execute(env=os.environ | size)
@@ -60,9 +60,11 @@ def shown(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
     that a page shows are read from records.
     """
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stdout":
-                yield "text", output.text
+        outputs = cell.get("outputs", [])
+        printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
+        if printed:  # in as many parts as the kernel's clock made of it
+            yield "text", printed
+        for output in outputs:
             for kind, content in output.get("data", {}).items():
                 yield kind, str(content)
 
