@@ -341,6 +341,7 @@
   }
 
   state.wall = walls.indexOf(chosen().at);
-  root.hidden = false;
-  update("start");
+  update("start").then(() => {
+    root.hidden = false;
+  });
 })();

@@ -150,6 +150,24 @@ def test_the_first_load_is_light(page: Any, name: str) -> None:
     assert sum(sizes) <= 1.5e6
 
 
+@pytest.mark.parametrize("page", [(390, "light"), (1280, "light")], indirect=True)
+@pytest.mark.parametrize("name", ["intro", "table"])
+def test_nothing_jumps_while_a_page_loads(page: Any, name: str) -> None:
+    """The live wall and pictures that come later have their places kept (layout shift below 0.1)."""
+    page.add_init_script(
+        "window.jumps = []; new PerformanceObserver((list) => jumps.push(...list.getEntries()"
+        ".map((one) => one.value))).observe({type: 'layout-shift', buffered: true})"
+    )
+    page.goto(address(name))
+    page.wait_for_load_state("networkidle")
+    if name == "intro":
+        page.wait_for_selector("#live-wall[data-shown]")
+    for place in range(0, page.evaluate("document.body.scrollHeight"), 800):
+        page.evaluate("place => window.scrollTo(0, place)", place)
+        page.wait_for_timeout(50)
+    assert page.evaluate("jumps.reduce((sum, one) => sum + one, 0)") < 0.1
+
+
 @each_page
 @pytest.mark.parametrize("page", [(718, "light")], indirect=True)
 def test_a_printed_page_has_whole_figures(page: Any, name: str) -> None:
