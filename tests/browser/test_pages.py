@@ -153,7 +153,7 @@ def test_the_first_load_is_light(page: Any, name: str) -> None:
 @pytest.mark.parametrize("page", [(390, "light"), (1280, "light")], indirect=True)
 @pytest.mark.parametrize("name", ["intro", "table"])
 def test_nothing_jumps_while_a_page_loads(page: Any, name: str) -> None:
-    """The live wall and pictures that come later have their places kept (layout shift below 0.1)."""
+    """The live wall and later pictures have their places kept: layout shift below 0.1."""
     page.add_init_script(
         "window.jumps = []; new PerformanceObserver((list) => jumps.push(...list.getEntries()"
         ".map((one) => one.value))).observe({type: 'layout-shift', buffered: true})"
