@@ -88,6 +88,23 @@ def kept(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(asked)
 
 
+@contextmanager
+def same_bits(model: nn.Module) -> Iterator[None]:
+    """Let a GPU compute the same bits from call to call, whatever is hidden.
+
+    Where geometry alone keeps hidden pixels from the scores, cuDNN stays out: by Winograd's or
+    Fourier's transform its convolutions round with pixels from outside of their windows.
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.enabled, cudnn.deterministic, cudnn.benchmark
+    cudnn.enabled = cudnn.enabled and not getattr(model, "by_geometry", True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.enabled, cudnn.deterministic, cudnn.benchmark = before
+
+
 def plain_bytes(tensor: Tensor) -> Any:
     """The bytes of a tensor's values, also of types that NumPy has not."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -33,6 +33,16 @@ def test_the_visible_part_takes_the_same_path_as_masked_training():
         torch.testing.assert_close(value, finals[1][name], rtol=0, atol=1e-10)
 
 
+def test_mixed_precision_leaves_no_trace_on_the_network():
+    """accelerate's autocast is of the run alone: what was trained is certified as it is."""
+    data = make_data(16)
+    recipe = Recipe(epochs=1, batch=16, precision="bf16", visible_only=False)
+    run = fit(make_model(data), data, recipe, progress=False)
+    assert "proved by geometry" in run.certificates[1]
+    assert run.model(torch.rand(2, 1, 28, 28)).dtype == torch.float32
+    assert "forward" not in vars(run.model)
+
+
 def wide_model(masked: bool) -> MaskedModel:
     """Like VGG16's later layers: convolutions with many channels, which are cut row by row."""
     layers: list[nn.Module] = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True)]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.as_found import evaluating, kept, values_digest
+from camwall.as_found import evaluating, kept, same_bits, values_digest
 from camwall.errors import CamwallError, in_one_line
 from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Method
@@ -43,7 +43,8 @@ def render(raw: Tensor, size: Sequence[int]) -> Tensor:
 def same_draws(seed: int = 0) -> Iterator[None]:
     """The same random numbers for every call, and the caller's own sequence goes on after it."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - other people draw from it
-    with torch.random.fork_rng():
+    # Devices are named, since torch remarks on several that are not.
+    with torch.random.fork_rng(range(torch.accelerator.device_count())):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         if torch.accelerator.is_available():
@@ -100,7 +101,13 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
     model, images = evidence.model, evidence.images.detach()
     assert method.function is not None
     before = evidence.once("values", lambda: values_digest(model), shared=True)
-    with same_draws(seed), evaluating(model), kept(model), torch.enable_grad():
+    with (
+        same_draws(seed),
+        same_bits(model),
+        evaluating(model),
+        kept(model),
+        torch.enable_grad(),
+    ):
         found = method.function(model, images.clone(), evidence.target.clone())
     if values_digest(model) != before:
         raise CamwallError(

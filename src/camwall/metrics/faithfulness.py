@@ -44,7 +44,7 @@ def distance(evidence: Evidence, maps: Saliency) -> Tensor:
     if found is None:
         found = maps.cut
         wanted = F.interpolate(plain[:, None], found.shape[1:], mode="bilinear")[:, 0]
-    both = [values.detach().double().flatten(1) for values in (found, wanted)]
+    both = [values.detach().cpu().double().flatten(1) for values in (found, wanted)]
     lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
     cosine = (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
     return (1 - cosine.clamp(min=0).square()).clamp(min=0).sqrt()
@@ -140,7 +140,7 @@ def class_sensitivity(evidence: Evidence, maps: Saliency) -> Tensor:
         return Evidence(evidence.model, evidence.images, scores.argmax(dim=1))
 
     other = Saliency(evidence.once("another class", asked_for_another), maps.method)
-    both = [values.double().flatten(1) for values in (maps.cut, other.cut)]
+    both = [values.cpu().double().flatten(1) for values in (maps.cut, other.cut)]
     lengths = both[0].norm(dim=1) * both[1].norm(dim=1)
     return 1 - (both[0] * both[1]).sum(dim=1) / lengths.where(lengths > 0, torch.nan)
 

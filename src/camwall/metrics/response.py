@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from camwall.as_found import evaluating, finite, outside_inference_mode
+from camwall.as_found import evaluating, finite, outside_inference_mode, same_bits
 from camwall.errors import BlindnessError, CamwallError
 from camwall.methods import AnyMethod, Engine, Evidence, Mechanism, Saliency, chosen
 from camwall.methods.evidence import Target, check_images
@@ -31,7 +31,7 @@ def repaint(name: str, model: WalledModel, images: Tensor, others: Tensor) -> Te
 
 def blind_scores(model: WalledModel, images: Tensor, repainted: Sequence[Tensor]) -> Tensor:
     """The scores of a model, finite; BlindnessError if a repaint moves them."""
-    with torch.no_grad():
+    with torch.no_grad(), same_bits(model):
         scores = finite(model(images))
         if not all(torch.equal(model(other), scores) for other in repainted):
             raise BlindnessError(

@@ -46,6 +46,8 @@ class WalledModel(nn.Module, ABC):
     features: Callable[[Tensor], Tensor]
     head: Callable[..., Tensor]
     visible_cells: Tensor
+    #: Whether the pass that gives the scores meets hidden pixels, and geometry keeps them out.
+    by_geometry = True
 
     def __init__(
         self, layer: Layer, wall: Wall, visible_cells: Tensor, preprocessing: Preprocessing
@@ -83,7 +85,13 @@ class WalledModel(nn.Module, ABC):
                 f"this model takes images of shape [N, {', '.join(map(str, shape))}], "
                 f"not {list(images.shape)}"
             )
-        wanted = next(self.parameters(), images).dtype
+        weights = next(self.parameters(), images)
+        if images.device != weights.device:
+            raise CamwallError(
+                f"the images are on {images.device}, the model is on {weights.device}: bring one "
+                "to the other, images.to(...) or model.to(...)"
+            )
+        wanted = weights.dtype
         if images.dtype != wanted and not torch.is_autocast_enabled(images.device.type):
             raise CamwallError(
                 f"the images are {images.dtype}, the model is {wanted}: convert one of them, "
@@ -155,6 +163,8 @@ class WholeModel(WalledModel):
     no hook and no state of a module carries anything from one side to the other, and methods with a
     rule for each module (DeepLift, LRP) find each called once.
     """
+
+    by_geometry = False
 
     def __init__(
         self,

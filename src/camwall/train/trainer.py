@@ -74,6 +74,8 @@ class Trainer:
         self.part: VisiblePart | MaskedModel = visible_part(model) if recipe.visible_only else model
         compiled = torch.compile(self.part) if recipe.compile else self.part
         self.net = accelerator.prepare_model(compiled)
+        for name in ("forward", "_original_forward"):  # `answer` has an autocast of its own
+            vars(self.part).pop(name, None)
         self.optimiser = accelerator.prepare_optimizer(
             torch.optim.SGD(
                 self.part.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay

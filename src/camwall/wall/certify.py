@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from camwall.as_found import evaluating, finite, outside_inference_mode
+from camwall.as_found import evaluating, finite, outside_inference_mode, same_bits
 from camwall.errors import BlindnessError, CamwallError, check_count
 from camwall.wall.shape import Wall
 
@@ -142,6 +142,9 @@ def certify(
        batches of 1, 2, 3 and 5 without gradients and of 1 and 2 with; on black, white, coloured,
        checked and striped images too.
 
+    On a GPU a masked network is probed without cuDNN, whose convolutions may round with pixels that
+    their windows do not hold.
+
     No probe excludes a branch on hidden values that none of these has (one pixel, or a mean, within
     a narrow window; NaN), on a visible half unlike all that was tried, or on another batch size,
     type or mode: of those the proof alone speaks, where there is one.
@@ -179,15 +182,16 @@ def certify(
     wall, gen = model.wall, torch.Generator().manual_seed(check_count("seed", seed, 0))
     probe = model.preprocessing.artificial(model, probes, gen)
     if images is not None:
+        images = images.to(probe.device) if isinstance(images, Tensor) else images
         model.check_images(images)
         if not len(images):
             raise CamwallError("no images to certify on: leave images out, or give some")
-        probe = torch.cat([probe, images.to(probe)]).clone()  # no inference tensor
+        probe = torch.cat([probe, images.to(probe.dtype)]).clone()  # no inference tensor
 
     reachable = model.reachable()
     if reachable is not None:
         _refuse(wall, reachable & wall.hidden, "by the layers' receptive fields they reach a score")
-    with evaluating(model):
+    with evaluating(model), same_bits(model):
         with torch.no_grad():
             scores = finite(model(probe))
             if not torch.equal(model(probe), scores):
