@@ -243,9 +243,10 @@
       `${rows} × ${columns} cells, and enlarging them carries some of the last visible cells across: ` +
       `that is all of HiResCAM’s ${shares[0]} and LayerCAM’s ${shares[1]} here. ` +
       (veiled
-        ? "EigenGradCAM points behind the wall without looking: it lays one value over all that is hidden, the same " +
-          "whatever stands there. "
-        : "") +
+        ? "EigenGradCAM points behind the wall without looking: it lays one value over all that is hidden, a veil, the " +
+          "same whatever stands there. "
+        : "So is all of EigenGradCAM’s here; on other pictures and networks it lays a veil over all that is hidden, and " +
+          "points there without looking. ") +
       "Response: how far the map moves, in units of its norm, when another of the four is put behind the wall, at " +
       "most. Maps lie over the grey photograph; dark is 0, bright is 1.";
   }
@@ -289,7 +290,17 @@
       );
     }
     if (act === "case" || act === "start") {
-      return `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${numbers.join(" ")}`;
+      const shown = panels.map(({ node, which }) => {
+        const [share, moved] = [Number(node.dataset.leak), Number(node.dataset.response)];
+        const then = moved
+          ? `it moves by up to ${moves(moved)} (its response)`
+          : `nothing of it moves (response ${moves(0)})`;
+        return (
+          `${called(state[which])} puts ${percent(share)} of its map there (its leak), and when something else stands ` +
+          `there, ${then}.`
+        );
+      });
+      return `The network answers ${answer()}, whatever stands ${hiddenSide()}. ${shown.join(" ")}`;
     }
     return `Top class: ${answer()}. ${numbers.join(" ")}`;
   }

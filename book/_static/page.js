@@ -25,8 +25,23 @@
     return names;
   }
 
+  const NUMBER = /^(|–|nan|[−–-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?( %)?( \(.+\))?)$/i;
+
+  /** Mark the columns of numbers, counted from the right: names at the left may span rows. */
+  function markNumbers(table) {
+    const rows = [...table.rows].filter((row) => [...row.cells].every((cell) => cell.colSpan === 1));
+    const body = rows.filter((row) => row.parentNode === table.tBodies[0]);
+    const least = Math.min(...body.map((row) => row.querySelectorAll("td").length));
+    for (let i = 1; i <= least; i += 1) {
+      const column = (some) => some.map((row) => row.cells[row.cells.length - i]);
+      const numbers = column(body).every((cell) => NUMBER.test(cell.textContent.trim()));
+      if (numbers) column(rows).forEach((cell) => cell.classList.add("of-numbers"));
+    }
+  }
+
   const tables = [...article.querySelectorAll("table")].filter((table) => !table.closest(".live-wall"));
   for (const table of tables) {
+    if (table.tBodies.length) markNumbers(table);
     const names = columnNames(table);
     const cells = [...table.querySelectorAll("tbody td")];
     if (names.length > MOST || !cells.some((cell) => cell.textContent.trim().length > LONG)) continue;

@@ -182,7 +182,7 @@ window.camwall = (() => {
         return make(
           "section",
           {},
-          make("h2", { class: "lw-head" }, sees ? "These see through it" : "These do not"),
+          make("h2", { class: "lw-head" }, sees ? "These see through the wall" : "These do not"),
           make("div", { class: "lw-cards" }, ...own),
         );
       }),

@@ -269,6 +269,7 @@ def test_a_rows_name_stays_while_its_numbers_scroll(page: Any) -> None:
     box = page.locator(".text_html.larger:has(table):has-text('ms a map')")
     name = box.locator("tbody th", has_text="HiResCAM")
     assert "more-right" in box.get_attribute("class")
+    assert box.locator("td:not(.of-numbers)").count() == 0  # numbers stand under one another
     before = name.bounding_box()["x"]
     box.focus()
     page.keyboard.press("ArrowRight")
