@@ -252,7 +252,7 @@
     bitmap.close();
     const image = inputs(pen.getImageData(0, 0, side, side));
     const middle = width === height ? "" : "the middle of ";
-    const size = exact ? "as it is" : `made from ${middle}${width} × ${height} pixels`;
+    const size = exact ? "unchanged" : `made from ${middle}${width} × ${height} pixels`;
     Object.assign(state, { image, size, paint: 0, target: null, shown: null }, where);
     await update("picture");
   }

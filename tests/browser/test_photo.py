@@ -44,9 +44,19 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     html = photo.own_photograph(made(folder / "stacks", WALLS[0], 0), [0, 1]).data
     with opened(browser, folder, html, "photo.js") as page:
         assert not page.locator("canvas").count()  # nothing is loaded before it is asked for
+        drop(page)
+        assert "Load the network first" in page.locator(".lw-said").inner_text()
         page.locator(".lw-start").click()
         page.wait_for_selector("#own-photo[data-shown]", timeout=120_000)
         yield page
+
+
+def drop(page: Any) -> None:
+    """Drop what is no file."""
+    page.evaluate(
+        "document.getElementById('own-photo').dispatchEvent(new DragEvent('drop', "
+        "{dataTransfer: new DataTransfer(), bubbles: true, cancelable: true}))"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +207,12 @@ def test_a_file_is_chosen_and_each_control_acts(page: Any, tmp_path: Path) -> No
     until("document.querySelector('.lw-right select').value === 'XGradCAM'")
 
 
+def test_what_is_dropped_and_is_no_file_is_refused(page: Any) -> None:
+    """A word or a link, as one drags it from another page."""
+    drop(page)
+    assert "What was dropped is no file" in page.locator(".lw-said").inner_text()
+
+
 def saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
@@ -243,7 +259,9 @@ def test_any_file_is_taken_or_refused_in_a_sentence(
         assert f"«{name}» is no picture that this browser can open" in told.inner_text()
         return
     at = int(page.locator("#own-photo").get_attribute("data-at"))
-    model = build_wall(network, Wall.columns(224, 224, 0, at))
+    side = int(page.locator(".lw-photo select").input_value())
+    wall = (Wall.rows, Wall.columns)[side % 2](224, 224, *((at,), (0, at))[side // 2])
+    model = build_wall(network, wall)
     with torch.no_grad():
         wanted = model(model.preprocessing.load([path]))[0].numpy()
     found = np.array(page.evaluate("camwall.own.scores()"))
