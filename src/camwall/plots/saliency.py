@@ -20,7 +20,7 @@ from camwall.wall import Wall
 
 _GAP = 0.06  # inches between pictures
 _POINTS = 9.0  # of titles: no smaller, so that they can be read on a phone
-_LETTER = 0.58 * _POINTS / 72  # inches, about
+_LETTER = 0.56 * _POINTS / 72  # inches, about
 
 
 @for_screens
@@ -50,7 +50,7 @@ def heatmap_grid(
     norm, names = Normalize(0, 1), ["image", *maps]
     # As wide as the longest word of a name in letters of 9 points.
     longest = max(len(word) for name in names for word in name.split())
-    lines = -(-len(names) // beside(max(0.8, longest * _LETTER + _GAP)))
+    lines = -(-len(names) // beside(max(0.8, longest * _LETTER)))
     columns = -(-len(names) // lines)
     # Captions stand at the left where there is room, else over the pictures.
     left = 1.3 if captions is not None and width() - 1.3 > 1.2 * columns else 0.0
