@@ -40,6 +40,11 @@ def check_list(name: str, value: Any) -> list[Any]:
         raise CamwallError(f"{name} must be a list, not {value!r}") from None
 
 
+def reason(error: Exception) -> str:
+    """What an error of somebody else's code says, in one line; its kind, where it says nothing."""
+    return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+
+
 @contextmanager
 def extra(name: str) -> Iterator[None]:
     """Import what an extra of camwall brings.
@@ -75,5 +80,4 @@ def in_one_line(what: str, then: str) -> Iterator[None]:
     except CamwallError:
         raise
     except Exception as error:
-        why = " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
-        raise CamwallError(f"{what} ({why}): {then}") from None
+        raise CamwallError(f"{what} ({reason(error)}): {then}") from None

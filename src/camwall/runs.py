@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +221,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # torch turns some failed writes into RuntimeError
         raise CamwallError(
-            f"cannot write {path} ({str(error).splitlines()[0]}); an earlier file of that name is "
+            f"cannot write {path} ({reason(error)}); an earlier file of that name is "
             "untouched: make room and start the same command again"
         ) from None
 

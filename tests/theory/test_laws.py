@@ -131,6 +131,14 @@ def test_bounds_hold_everywhere(count, args):
     assert (paper > 0) == (count > 20)
 
 
+@pytest.mark.parametrize("widths", [(1,), (3, 2), (500,)])
+def test_the_paper_bound_lies_as_far_below_the_mean_with_hidden_layers(widths):
+    """Given the filters, each layer multiplies what the linear head shows: both of them alike."""
+    deep, linear = law(1000, head_widths=widths), law(1000)
+    assert 0 < deep.bound < deep.mean
+    assert deep.bound / deep.mean == pytest.approx(linear.bound / linear.mean, rel=1e-12)
+
+
 def test_the_paper_bound_is_loose_by_root_two():
     """Exact mean over bound tends to √2, from above."""
     ratios = [

@@ -1,6 +1,7 @@
 """The other methods: laws given the maps, quadrature over filters, the dial, predictions."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,6 +170,9 @@ def test_the_mean_integral_is_exact_for_given_nodes():
     chi = math.sqrt(2) * math.exp(math.lgamma(14) - math.lgamma(13.5))
     expected = 0.25 * math.sqrt(0.3 / (2 * math.pi)) * chi
     assert law.mean == pytest.approx(expected, rel=1e-10)
+    # The shares 1/Q of other nodes sum to 1 up to rounding, below it or above.
+    means = [replace(law, q=np.linspace(0.29, 0.31, count)).mean for count in range(2, 99)]
+    np.testing.assert_allclose(means, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("filters", [1, 8])
@@ -216,6 +220,12 @@ def test_directions_must_be_a_power_of_two():
         xgradcam(filters=1, directions=100)
 
 
+def test_a_place_off_the_map_is_refused():
+    """In the words of the Monte Carlo, which has the same check."""
+    with pytest.raises(CamwallError, match="places must lie on the"):
+        theory.filter_law(theory.gradcam_spread, SETTING, IMAGE, (-1, 0), filters=1, tau=TAU)
+
+
 # The dial ----------------------------------------------------------------------------------
 
 
@@ -258,6 +268,13 @@ def test_dial_energy_is_exact_where_windows_hold_whole_pools():
         # E[S²]/2 with E[ΣB²] = Vτ²‖m‖²/2 and the windows' weights of variance τ²n/A².
         np.testing.assert_allclose(found, expected * TAU**4 * 8 / 4, rtol=0.15)
         assert (found[3 + radius :] == 0).all()
+
+
+@pytest.mark.parametrize("radius", [-1, 1.5])
+def test_a_radius_that_is_none_is_refused(radius):
+    """Before anything is computed with it."""
+    with pytest.raises(CamwallError, match="radius must be a whole number of at least 0"):
+        theory.dial_energy(SETTING, IMAGE, radius)
 
 
 def test_dial_rows_by_hand():

@@ -95,7 +95,8 @@ def test_training_follows_its_seed():
     [
         ({"filters": 0}, "filters must be a whole number of at least 1"),
         ({"classes": 0}, "classes must be a whole number of at least 1"),
-        ({"tau": 0.0}, "tau must be above 0"),
+        ({"tau": 0.0}, "tau must be finite and above 0"),
+        ({"tau": float("inf")}, "tau must be finite and above 0"),
         ({"visible_rows": 15}, "visible_rows must be at most the 14"),
         ({"image_size": 3}, "leaves no pooled cell"),
         ({"visible_rows": 14}, r"\d+ rows of the maps read the image to its last row"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from camwall.check.page import write_page
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, reason
 from camwall.runs import as_written, write_csv, write_json, writing
 from camwall.wall import Wall
 
@@ -63,7 +63,7 @@ def load(folder: Path) -> dict[str, Any]:
         for name in text.keys() & {*records}:
             records[name] = records[name].map(as_written)
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
+        raise _damaged(path, reason(error)) from None
     if lost := [name for name in _NEEDED if name not in records]:
         raise _damaged(path, f"it has no column {', '.join(lost)}")
     try:

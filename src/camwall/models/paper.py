@@ -177,11 +177,11 @@ def simple_cnn(
         Its ``setting`` has the sizes in the words of :mod:`camwall.theory`.
     """
     _at_least_one(filters=filters, classes=classes)
-    if not tau > 0:
-        raise CamwallError(f"tau must be above 0, not {tau}")
     with extra("theory"):
         from camwall.theory import Setting
+        from camwall.theory.chi import check_real
 
+    tau = float(check_real("tau", tau))
     setting = Setting(image_size, image_size, visible_rows, kernel, pool)
     model = MaskedModel(
         nn.Sequential(nn.Conv2d(1, filters, kernel, bias=False), nn.ReLU()),

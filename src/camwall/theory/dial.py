@@ -10,7 +10,8 @@ from camwall.theory.geometry import Setting
 
 def _window_mean(values: Tensor, radius: int) -> Tensor:
     """The mean over the window around each position, clipped at the map's edge."""
-    side = 2 * check_count("radius", radius, least=0) + 1
+    radius = check_count("radius", radius, least=0)
+    side = 2 * radius + 1
     return F.avg_pool2d(values, side, stride=1, padding=radius, count_include_pad=False)
 
 
@@ -42,6 +43,7 @@ def dial_energy(setting: Setting, image: Tensor, radius: int) -> Tensor:
     filter. That is an approximation. It is exact for a window that cuts no visible pool: one that
     covers them all (GradCAM), and one that reaches none, where the square is 0.
     """
+    radius = check_count("radius", radius, least=0)
     seen = torch.zeros(1, *setting.map_shape, dtype=torch.double)
     seen[:, : setting.visible_map_rows, : setting.pooled_shape[1] * setting.pool] = 1
     side = 2 * radius + 1

@@ -63,7 +63,8 @@ class FilterLaw:
             for t2 in (np.exp(_GRID) / size) ** 2
         ]
         with np.errstate(divide="ignore"):  # φ_1 = 0 far out: log 0, and φ_1^V = 0 is right
-            integrand = -np.expm1(self.filters * np.log1p(-np.array(missing))) * np.exp(-_GRID)
+            inside = np.log1p(-np.minimum(missing, 1))  # the shares may sum to more, by rounding
+            integrand = -np.expm1(self.filters * inside) * np.exp(-_GRID)
         return float(integrand.sum()) * _STEP * size * self.tau**2 / np.pi
 
     @property
@@ -109,15 +110,16 @@ def filter_law(
     Raises
     ------
     CamwallError
-        ``directions`` that are no power of 2.
+        ``directions`` that are no power of 2; a place off the map.
     """
     if directions & (directions - 1) or directions < 2:
         raise CamwallError(f"the number of directions must be a power of 2, not {directions}")
+    (position,) = setting.numbered([place])
     sobol = stats.qmc.Sobol(setting.kernel**2, rng=np.random.default_rng(0))
     normal = stats.norm.ppf(np.clip(sobol.random(directions), 1e-12, 1 - 1e-12))
     units = F.normalize(torch.from_numpy(normal), dim=1)
     # One channel a filter: [Q, 1, h, w].
     maps = torch.relu(units @ setting.patches(image.double())).view(-1, 1, *setting.map_shape)
     spreads = spread(maps, setting.visible_cells(maps), 1.0)
-    q = gaussian_std(spreads, maps)[:, *place] ** 2
+    q = gaussian_std(spreads, maps).flatten(1)[:, position] ** 2
     return FilterLaw(filters, q.numpy(), setting.kernel**2, tau)

@@ -1,5 +1,6 @@
 """The simple CNN's geometry: image, filters' size, pooling, and what a head of n rows can read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +77,19 @@ class Setting:
     def visible_image_rows(self) -> int:
         """Rows of the image that reach the head; no pixel below can change the score."""
         return self.visible_map_rows + self.kernel - 1
+
+    def numbered(self, places: Sequence[tuple[int, int]]) -> list[int]:
+        """The numbers i·w + j of positions (i, j) of a map.
+
+        Raises
+        ------
+        CamwallError
+            No position, or one off the map.
+        """
+        h, w = self.map_shape
+        if not places or not all(i in range(h) and j in range(w) for i, j in places):
+            raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
+        return [int(i * w + j) for i, j in places]
 
     def patches(self, image: Tensor) -> Tensor:
         """The patch that each position sees: [H, W] -> [k·k, hw].

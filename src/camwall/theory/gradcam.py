@@ -71,9 +71,14 @@ class GradCAMLaw:
         return tau ** (2 + len(self.head_widths)) * norm * root
 
     @property
+    def _hidden_norms(self) -> Numbers:
+        """Π_l E[χ_{G_l}], 1 for a linear head."""
+        return np.prod(_chi_mean(self.head_widths))
+
+    @property
     def mean(self) -> Numbers:
         """E[GC] = s/√(2π) · E[χ_K] · Π_l E[χ_{G_l}], right to about 1e-12 for V up to 100,000."""
-        norms = _chi_mean(self.filters) * np.prod(_chi_mean(self.head_widths))
+        norms = _chi_mean(self.filters) * self._hidden_norms
         return self.scale * norms / np.sqrt(2 * np.pi)
 
     @property
@@ -108,9 +113,12 @@ class GradCAMLaw:
 
     @property
     def bound(self) -> Numbers:
-        """The paper's lower bound on E[GC], `gradcam_bound`, with 2n for h'w': for any wall."""
+        """The paper's lower bound on E[GC], `gradcam_bound`, with 2n for h'w': for any wall.
+
+        The paper's head is linear; hidden layers multiply bound and mean alike, by τE[χ_{G_l}].
+        """
         factor = np.subtract(self.filters, 20) / np.sqrt(self.filters)
-        return factor * self.scale / np.sqrt(8 * np.pi)
+        return factor * self.scale * self._hidden_norms / np.sqrt(8 * np.pi)
 
     def distribution(self) -> HalfNormalMixture:
         """All of it, for numbers: cdf, density above 0, atom at 0, quantiles, draws.

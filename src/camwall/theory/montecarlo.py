@@ -182,13 +182,11 @@ def simulate_gradcam(
     -------
     Tensor [walls, places, networks] of float32.
     """
-    h, w = setting.map_shape
-    if not places or not all(0 <= i < h and 0 <= j < w for i, j in places):
-        raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
+    chosen = setting.numbered(places)
     if not walls or not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
         raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {list(walls)}")
     filters, tau = check_count("filters", filters), float(check_real("tau", tau))
-    patches = setting.patches(image.double())[:, [i * w + j for i, j in places]]
+    patches = setting.patches(image.double())[:, chosen]
     # F·M = (F·Q)·R with M = QR: the entries of F·Q are independent N(0, τ²), at most one a place.
     responses = torch.linalg.qr(patches).R.float()
     heights = sorted(set(walls))

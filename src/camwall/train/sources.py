@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from camwall.config import cache_dir
-from camwall.errors import CamwallError, extra
+from camwall.errors import CamwallError, extra, reason
 from camwall.images import images_below, opaque, opened
 
 
@@ -163,7 +163,7 @@ def hub_sources(name: str) -> tuple[HubSource, HubSource]:
         splits = load_dataset(name, cache_dir=str(cache_dir() / "hub"))
     except Exception as error:  # the package raises errors of many kinds, of its own and of others
         raise CamwallError(
-            f"the data set {name!r} cannot be had from the hub ({str(error).splitlines()[0]}); a "
+            f"the data set {name!r} cannot be had from the hub ({reason(error)}); a "
             "gated one needs its terms accepted and `huggingface-cli login`"
         ) from None
     if missing := sorted({"train", "validation"} - set(splits)):

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from camwall import data as datasets
 from camwall.config import cache_dir
-from camwall.errors import CamwallError, DataUnavailable, extra
+from camwall.errors import CamwallError, DataUnavailable, extra, reason
 from camwall.models import MaskedModel, Preprocessing, masked_vgg16
 from camwall.models.paper import SMALL_SIZE, small_vgg
 from camwall.train.recipe import Recipe
@@ -77,7 +77,7 @@ def _cifar10() -> Parts:
         parts = [CIFAR10(str(root), train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
         raise DataUnavailable(
-            f"CIFAR-10 cannot be had ({str(error).splitlines()[0]}): try again with a network, or "
+            f"CIFAR-10 cannot be had ({reason(error)}): try again with a network, or "
             f"unpack cifar-10-python.tar.gz in {root}"
         ) from None
     train, test = (
