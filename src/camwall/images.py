@@ -23,6 +23,8 @@ def is_image(name: str | Path) -> bool:
 def images_below(folder: str | Path, deep: bool = True) -> list[str]:
     """The images of a folder by their names in it, sorted; of the folders in it too if ``deep``.
 
+    Links to folders are followed, but for one to a folder that it lies in.
+
     Raises
     ------
     CamwallError
@@ -36,9 +38,12 @@ def images_below(folder: str | Path, deep: bool = True) -> list[str]:
         raise CamwallError(f"the folder {where} cannot be read: {error.strerror}") from None
 
     found: list[str] = []
-    for here, folders, names in os.walk(folder, onerror=refuse):
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         found += [os.path.relpath(Path(here) / name, folder) for name in filter(is_image, names)]
-        folders[:] = folders if deep else []
+        path = Path(here).absolute()
+        above = {above.resolve() for above in (path, *path.parents)}
+        inner = [name for name in folders if (path / name).resolve() not in above]
+        folders[:] = inner if deep else []
     for name in found:
         require_utf8(name)
     return sorted(found)

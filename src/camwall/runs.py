@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +54,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _INJECTED = "# Parameters"  # the first line of the cell that papermill writes
 _UNFINISHED = ".unfinished."  # how the names of files begin that are being written
 _FORMULA = re.compile(r"'*[=+@\t\r-]")  # how the texts begin that a spreadsheet computes
-_HELD = ".camwall-held"  # the file in a scratch folder that its process keeps locked
+_HELD = ".camwall-held"  # the file in a folder that the process at work there keeps locked
 
 
 def _assigned(source: str) -> dict[str, Any]:
@@ -227,21 +227,54 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def held(file: Path, told: str) -> Iterator[None]:
+    """Keep ``file`` locked while the block runs.
+
+    The system takes a lock away with the process.
+
+    Raises
+    ------
+    CamwallError
+        What is ``told``, where somebody else has the lock; a folder that cannot be written.
+    """
+    lock = FileLock(file, timeout=0)
+    with writing(file):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise CamwallError(told) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # before the release: the file may then be another's
+            file.unlink()
+        lock.release()
+
+
+def alone(folder: Path) -> AbstractContextManager[None]:
+    """Keep a second process of the same run out of its folder while the block runs."""
+    return held(folder / _HELD, f"another process is at work in {folder}: let it end")
+
+
+@contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
     """A new folder on the disk of ``target``, from where a finished folder is moved there.
 
-    It is removed at the end, whatever happens. What killed processes left is removed at the start:
-    the system takes the lock on a scratch folder away with the process.
+    It is removed at the end, whatever happens. What killed processes left, which nobody holds
+    locked, is removed at the start.
     """
     name = f".{target.name}-"
     for held in target.parent.glob(f"{glob.escape(name)}*/{_HELD}"):
         with suppress(Timeout, OSError), FileLock(held, timeout=0):
             shutil.rmtree(held.parent, ignore_errors=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=name, dir=target.parent) as scratch,
-        FileLock(Path(scratch) / _HELD),
-    ):
-        yield Path(scratch)
+    with ExitStack() as stack:
+        new = None
+        while new is None or not new.exists():  # another process may sweep one before it is locked
+            folder = tempfile.TemporaryDirectory(prefix=name, dir=target.parent)
+            new = Path(stack.enter_context(folder)) / _HELD
+            with suppress(FileNotFoundError):
+                stack.enter_context(FileLock(new))
+        yield new.parent
 
 
 def remove_unfinished(folder: str | Path) -> None:

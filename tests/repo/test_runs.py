@@ -2,13 +2,19 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from filelock import FileLock
 
 from camwall import runs
 from camwall.errors import CamwallError
@@ -75,6 +81,39 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         runs.write_atomic(target, fails)
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
     assert target.read_text() == "old"
+
+
+def test_an_error_without_text_is_told_by_its_kind(tmp_path):
+    """As torch and the system raise some."""
+    told = pytest.raises(CamwallError, match=r"cannot write .*table.csv \(RuntimeError\)")
+    with told, runs.writing(tmp_path / "table.csv"):
+        raise RuntimeError
+
+
+def test_a_scratch_folder_that_another_process_sweeps_is_made_again(tmp_path, monkeypatch):
+    """As long as it is not locked, it looks like one that a killed process left."""
+    real, others = tempfile.TemporaryDirectory, []
+
+    def sweep(folder, locked):
+        with FileLock(folder / ".camwall-held"):
+            locked.set()
+            time.sleep(0.2)
+            shutil.rmtree(folder)
+
+    def new(**where):
+        folder = real(**where)
+        if not others:
+            locked = threading.Event()
+            others.append(threading.Thread(target=sweep, args=(Path(folder.name), locked)))
+            others[0].start()
+            locked.wait()
+        return folder
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", new)
+    with runs.scratch_beside(tmp_path / "new") as scratch:
+        others[0].join()
+        assert [path.name for path in scratch.iterdir()] == [".camwall-held"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_write_left_is_removed(tmp_path):

@@ -17,6 +17,7 @@ from camwall.train import STUDIES, Recipe, pair_stacks, study
 from camwall.train.loading import Batches, Schedule, evaluation_input
 from camwall.train.shrink import shrink_folder
 from camwall.train.sources import ArraySource, FolderSource, HubSource
+from camwall.train.studies import _prepared
 from tests.helpers.training import make_data, make_model, process
 
 CPU = torch.device("cpu")
@@ -131,6 +132,17 @@ def test_shrinking_keeps_the_picture(folder, tmp_path):
         direct = v2.functional.resize(image, list(shrunk.shape[1:]), antialias=True)
         assert (direct.float() - shrunk.float()).abs().mean() < 6
     assert not list(target.rglob(".*"))
+    with pytest.raises(CamwallError, match=r"another run \(size 64, not 32\)"):
+        shrink_folder(folder, target, size=32, progress=False)
+
+
+def test_shrinking_follows_links_to_folders_but_to_those_they_lie_in(folder, tmp_path):
+    """A class folder that is a link has copies, as training reads it."""
+    (folder / "plain").rename(tmp_path / "elsewhere")
+    (folder / "plain").symlink_to(tmp_path / "elsewhere")
+    (folder / "n01440764" / "again").symlink_to(folder)
+    assert shrink_folder(folder, tmp_path / "small", size=64, progress=False) == (20, 0)
+    assert FolderSource(tmp_path / "small").classes == ("n01440764", "plain")
 
 
 def shrink_with_small_files(folder, target, message):
@@ -151,7 +163,7 @@ def test_a_full_disk_ends_a_shrink_with_one_line(folder, tmp_path):
     told = (tmp_path / "message").read_text()
     assert told.startswith("cannot write")
     assert "\n" not in told
-    for file in (tmp_path / "small").rglob("*.*"):
+    for file in (tmp_path / "small").rglob("*.jpg"):
         Image.open(file).load()
     written, kept = shrink_folder(folder, tmp_path / "small", size=64, progress=False)
     assert written > 0
@@ -268,6 +280,16 @@ def test_the_digits_are_split_by_class():
     assert counts.min() >= 43
     assert counts.max() <= 47
     assert len(datasets.digits()[0]) == len(loaded.train) + len(loaded.test) == 1797
+
+
+def test_images_in_memory_are_normalised_by_their_own_pixels():
+    """Mean and standard deviation of each channel, to four decimals."""
+    for name in ("digits", "noise"):
+        data = study("digits").load() if name == "digits" else make_data(7)
+        pixels = data.train.images.double() / 255
+        found = _prepared(data.train, small=False)
+        assert found.mean == tuple(round(v, 4) for v in pixels.mean((0, 2, 3)).tolist())
+        assert found.std == tuple(round(v, 4) for v in pixels.std((0, 2, 3)).tolist())
 
 
 def test_the_papers_recipe_is_the_default():

@@ -95,6 +95,36 @@ def test_a_finished_run_is_loaded_not_repeated(tmp_path, monkeypatch):
     assert_same(first.model.state_dict(), again.model.state_dict())
 
 
+def test_a_second_process_is_kept_out_of_a_run(tmp_path):
+    """It says so in one line, and touches nothing that the first is writing."""
+    data, begun = make_data(), replace(RECIPE, epochs=1)
+    half = tmp_path / ".unfinished.last.x.pt"
+
+    def second(model):
+        half.write_text("what the first is writing")
+        with pytest.raises(CamwallError, match="another process is at work in"):
+            fit(make_model(data), data, begun, tmp_path, progress=False)
+        assert half.exists()
+        return {}
+
+    fit(make_model(data), data, begun, tmp_path, measure=second, progress=False)
+    fit(make_model(data), data, begun, tmp_path, progress=False)
+    assert not half.exists()
+
+
+def test_a_network_that_no_checkpoint_describes_is_refused_at_the_start(tmp_path, monkeypatch):
+    """Where there is a folder to write one to; and so is a head that does not end in scores."""
+    data = make_data()
+    monkeypatch.setattr(Trainer, "optimise", None)
+    model = make_model(data)
+    model.made_by = None
+    with pytest.raises(CamwallError, match="have a checkpoint that says what they are"):
+        fit(model, data, RECIPE, tmp_path, progress=False)
+    model.head.append(torch.nn.Softmax(1))
+    with pytest.raises(CamwallError, match="the network's head ends in Softmax"):
+        fit(model, data, RECIPE, progress=False)
+
+
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
     """A folder holds one run; the message names what differs."""
     data = make_data()

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from filelock import FileLock, Timeout
-
 from camwall.errors import CamwallError
-from camwall.runs import claim, versions, writing
+from camwall.runs import claim, held, versions, writing
 
 #: What is measured of one image and method: a row of a report.
 Record = dict[str, Any]
@@ -48,23 +46,18 @@ class RecordStore:
         identity = {**identity, "camwall": versions().get("camwall")}
         folder = claim(folder, identity, close={"scores": scores})
         self._path = folder / f"records-{process:04d}.jsonl"
-        lock = FileLock(folder / f".process-{process:04d}.lock")
-        with writing(folder), ExitStack() as held:
-            try:
-                held.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                raise CamwallError(
-                    f"another process number {process} is at work in {folder}: let it end; if "
-                    "one command started both, give accelerate launch --multi_gpu, also on CPUs"
-                ) from None
-            # Before the release: the file may then be another's.
-            held.callback(lambda: Path(lock.lock_file).unlink(missing_ok=True))
+        told = (
+            f"another process number {process} is at work in {folder}: let it end; if one command "
+            "started both, give accelerate launch --multi_gpu, also on CPUs"
+        )
+        with writing(folder), ExitStack() as stack:
+            stack.enter_context(held(folder / f".process-{process:04d}.lock", told))
             for file in sorted(folder.glob("records-*.jsonl")):
                 self.found += _read(file)
-            self._file = held.enter_context(self._path.open("ab"))
+            self._file = stack.enter_context(self._path.open("ab"))
             kept = self._path.read_bytes().rpartition(b"\n")
             self._file.truncate(len(kept[0] + kept[1]))
-            self._held = held.pop_all()
+            self._held = stack.pop_all()
 
     def add(self, records: Iterable[Record]) -> None:
         """Keep finished records; on return they are safe."""

@@ -71,9 +71,9 @@ class GradCAMLaw:
         return tau ** (2 + len(self.head_widths)) * norm * root
 
     @property
-    def _hidden_norms(self) -> Numbers:
+    def _hidden_norms(self) -> float:
         """Π_l E[χ_{G_l}], 1 for a linear head."""
-        return np.prod(_chi_mean(self.head_widths))
+        return float(np.prod(_chi_mean(self.head_widths)))
 
     @property
     def mean(self) -> Numbers:

@@ -100,7 +100,8 @@ def fit(
         The wall of a masked network has a hole, before or after training.
     CamwallError
         Data that does not fit the network, an image that cannot be read, a loss that is not
-        finite, a full disk, a folder with another run. The last good checkpoint stays.
+        finite, a full disk, a folder with another run, or in which another process is at work.
+        The last good checkpoint stays.
     """
     recipe, folder = recipe or Recipe(), None if out is None else Path(out)
     check_count("save_every", save_every)
@@ -110,22 +111,8 @@ def fit(
     _check_fit(model, data)
     certificates = [_certificate(model, data)] if model.masked else []
     trainer = Trainer(model, data, recipe, workers, folder, tensorboard)
-    trainer.resume()
-    trainer.write_metrics()  # a kill may have come between the last checkpoint and them
-    main, images = trainer.accelerator.is_main_process, trainer.schedule.steps * recipe.batch
-    with tqdm(
-        total=recipe.epochs * images,
-        initial=trainer.epoch * images + trainer.step * recipe.batch,
-        unit="image",
-        unit_scale=True,
-        disable=not (progress and main),
-    ) as bar:
-        while trainer.epoch < recipe.epochs:
-            _end_epoch(trainer, measure, _epoch(trainer, save_every, bar))
-            trainer.save()
-    model = trainer.expanded()
-    if folder is not None and main:
-        save_checkpoint(model, folder / MODEL)
+    with trainer.alone():
+        _train(trainer, measure, save_every, progress)
     if model.masked:
         try:
             certificates.append(_certificate(model, data))
@@ -146,7 +133,12 @@ def _certificate(model: MaskedModel, data: TrainingData) -> str:
 
 
 def _check_fit(model: MaskedModel, data: TrainingData) -> None:
-    classes = model.head[-1].out_features  # type: ignore[index]
+    classes = getattr(model.head[-1], "out_features", None)
+    if classes is None:
+        raise CamwallError(
+            f"the network's head ends in {type(model.head[-1]).__name__}: to be trained, it has to "
+            "end in the Linear that gives the scores"
+        )
     if classes != len(data.class_names):
         raise CamwallError(
             f"the network has {classes} classes, the data {len(data.class_names)}: build it with "
@@ -157,6 +149,27 @@ def _check_fit(model: MaskedModel, data: TrainingData) -> None:
             f"the network takes images prepared by {model.preprocessing}, the data gives "
             f"{data.preprocessing}: build it with the data's preprocessing"
         )
+
+
+def _train(trainer: Trainer, measure: Measure | None, save_every: int, progress: bool) -> None:
+    """Train from where the run's folder says to the last epoch, and save the network there."""
+    trainer.resume()
+    trainer.write_metrics()  # a kill may have come between the last checkpoint and them
+    recipe, main = trainer.recipe, trainer.accelerator.is_main_process
+    images = trainer.schedule.steps * recipe.batch
+    with tqdm(
+        total=recipe.epochs * images,
+        initial=trainer.epoch * images + trainer.step * recipe.batch,
+        unit="image",
+        unit_scale=True,
+        disable=not (progress and main),
+    ) as bar:
+        while trainer.epoch < recipe.epochs:
+            _end_epoch(trainer, measure, _epoch(trainer, save_every, bar))
+            trainer.save()
+    model = trainer.expanded()
+    if trainer.out is not None and main:
+        save_checkpoint(model, trainer.out / MODEL)
 
 
 def _epoch(trainer: Trainer, save_every: int, bar: tqdm) -> float:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from camwall.errors import CamwallError, check_count
 from camwall.images import images_below, opaque, opened
-from camwall.runs import remove_unfinished, write_atomic, writing
+from camwall.runs import alone, claim, remove_unfinished, write_atomic, writing
 
 
 def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) -> str | None:
@@ -53,8 +53,8 @@ def shrink_folder(
     source : path
         Folder of images, nested at will.
     target : path
-        Folder for the copies, in the same tree of folders. Files that are there already are kept,
-        so that a killed shrink goes on where it was.
+        Folder for the copies, in the same tree of folders. Those that are there already are kept,
+        so that a killed shrink goes on where it was; ``shrunk.json`` says their size and quality.
     size : int
         Length of the shorter side in pixels. A smaller image keeps its size.
     quality : int
@@ -72,8 +72,9 @@ def shrink_folder(
     ------
     CamwallError
         A folder without images, a target inside it, sizes or qualities that cannot be, two
-        images of one name; a target that cannot be written; images that cannot be read, after all
-        others are written, with the first one's name.
+        images of one name; a target that cannot be written, or holds copies of another size or
+        quality or other files, or in which another process is at work; images that cannot be read,
+        after all others are written, with the first one's name.
     """
     source, target = Path(source), Path(target)
     check_count("size", size)
@@ -87,10 +88,11 @@ def shrink_folder(
     written_as = {str(Path(name).with_suffix(".jpg")) for name in names}
     if len(written_as) < len(names):
         raise CamwallError(f"{source} has images that differ in their extension alone: rename them")
-    remove_unfinished(target)
-    todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
+    claim(target, {"size": size, "quality": quality}, file="shrunk.json")
     work = partial(shrink_file, source=source, target=target, size=size, quality=quality)
-    with ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
+    with alone(target), ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
+        remove_unfinished(target)
+        todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
         made = pool.map(work, todo, chunksize=32) if pool else map(work, todo)
         found = list(tqdm(made, total=len(todo), unit="image", disable=not progress))
     bad = [message for message in found if message is not None]

@@ -110,10 +110,17 @@ def _folder(folder: str) -> Parts:
 def _prepared(source: ImageSource, small: bool) -> Preprocessing:
     """How images are prepared: as ImageNet's, those in memory by the pixels they have."""
     if isinstance(source, ArraySource):
-        pixels, size = source.images.double() / 255, source.images.shape[2]
+        size, levels = source.images.shape[2], torch.arange(256).double() / 255
+        channels = source.images.unbind(1)
+        counts = [channel.flatten().bincount(minlength=256).double() for channel in channels]
+        means = [float(count @ levels / count.sum()) for count in counts]
+        squares = [
+            float(count @ (levels - mean) ** 2 / (count.sum() - 1))
+            for count, mean in zip(counts, means, strict=True)
+        ]
         return Preprocessing(
-            mean=tuple(round(v, 4) for v in pixels.mean((0, 2, 3)).tolist()),
-            std=tuple(round(v, 4) for v in pixels.std((0, 2, 3)).tolist()),
+            mean=tuple(round(mean, 4) for mean in means),
+            std=tuple(round(square**0.5, 4) for square in squares),
             resize=None if size == SMALL_SIZE else size,
             crop=SMALL_SIZE,
         )

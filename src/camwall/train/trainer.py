@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from camwall.models import VisiblePart, visible_part
 from camwall.models.checkpoint import describe, read_weights, save_atomic
 from camwall.models.masked import MaskedModel
 from camwall.processes import processes
-from camwall.runs import refuse_other, remove_unfinished, write_csv, writing
+from camwall.runs import alone, refuse_other, remove_unfinished, write_csv, writing
 from camwall.train.loading import Batches, Schedule, derived_seed
 from camwall.train.recipe import Recipe
 from camwall.train.studies import TrainingData
@@ -226,6 +226,23 @@ class Trainer:
                         for name, value in row.items():
                             board.add_scalar(name, value, row["epoch"])
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Have the run's folder, if it has one, for this run alone; collective, as its refusal."""
+        with ExitStack() as stack:
+            refused = None
+            try:
+                if self.out is not None:
+                    with writing(self.out):
+                        self.out.mkdir(parents=True, exist_ok=True)
+                    if self.accelerator.is_main_process:
+                        stack.enter_context(alone(self.out))
+            except CamwallError as error:
+                refused = error
+            if refusals := [each for each in gather_object([refused]) if each is not None]:
+                raise refusals[0]
+            yield
+
     def resume(self) -> None:
         """Go on from the run's checkpoint, if there is one.
 
@@ -233,13 +250,12 @@ class Trainer:
         ------
         CamwallError
             The folder holds a run of another recipe, network or data, or of another number of
-            processes; hosts that do not share it.
+            processes; hosts that do not share it; a network that no checkpoint can describe.
         """
         if self.out is None:
             return
         file, count = self.out / LAST, self.accelerator.num_processes
-        with writing(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
+        identity = self.identity()
         remove_unfinished(self.out)
         found = gather_object([file.exists()])
         if not any(found):
@@ -250,7 +266,7 @@ class Trainer:
                 f"{self.out}: give a folder that all hosts share"
             )
         then = "delete it, and training starts again from the first epoch"
-        state, identity = read_weights(file, then), self.identity()
+        state = read_weights(file, then)
         known = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(known, dict) or not known.keys() >= identity.keys():
             raise CamwallError(f"{file} is not of camwall's training: give another folder")
