@@ -127,7 +127,7 @@
     const share = leak(shown, wall());
     put(map, overlaid(grey, shown));
     const empty = raw.every((value) => value === 0);
-    told.textContent = empty ? "Its map is empty." : `Its leak: ${percent(share)}.`;
+    told.textContent = empty ? "Its map is empty: nowhere above 0." : `Its leak: ${percent(share)}.`;
     name(map, `GradCAM of one random network. ${told.textContent}`);
     root.dataset.leak = share;
   }
