@@ -25,7 +25,7 @@
     return names;
   }
 
-  const NUMBER = /^(|–|nan|[−–-]?[\d.,]+(e[+-]\d+)?( ± [\d.]+)?( %)?( \(.+\))?)$/i;
+  const NUMBER = /^(|–|nan|0 exactly|[+−–-]?[\d.,]+(e[+-]\d+)?(\s±\s[\d.]+)?(\s%)?(\s[[(].+[\])])?)$/i;
 
   /** Mark the columns of numbers, counted from the right: names at the left may span rows. */
   function markNumbers(table) {

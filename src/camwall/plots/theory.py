@@ -45,6 +45,7 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
     """
     figure, ax = plt.subplots(figsize=(width(), 0.39 * width()))
     size = min(9.0, 1.9 * width())
+    small = max(7.0, 0.9 * size)
     rows, (h, w), (ph, pw) = setting.image_rows, setting.map_shape, setting.pooled_shape
     ax.imshow(np.asarray(image), cmap="gray", extent=(0, 2.6, 0, 2.6), vmin=0, vmax=1)
     wall = 2.6 * (rows - setting.visible_image_rows) / rows
@@ -63,7 +64,7 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
         ax.plot([8.99, 10.8], [start, 1.75], color="#555555", linewidth=0.8, zorder=1)
     for start in (0.62, 0.85):
         ax.plot([8.99, 9.35], [start, start], color="#999999", linewidth=0.8, linestyle=":")
-    ax.text(9.42, 0.73, "W = 0 here", fontsize=0.9 * size, va="center", color="#555555")
+    ax.text(9.42, 0.73, "W = 0 here", fontsize=small, va="center", color="#555555")
     ax.plot(11.0, 1.75, "o", color="white", markeredgecolor="black", markersize=1.8 * size)
     ax.text(11.0, 1.75, "f", fontsize=size, ha="center", va="center", style="italic")
     for x, text in (
@@ -75,7 +76,7 @@ def simple_cnn_drawing(setting: Setting, filters: int, image: npt.ArrayLike) -> 
         ax.text(x, 3.0, text, ha="center", va="bottom", fontsize=size)
     k, p = setting.kernel, setting.pool
     for x, text in ((3.1, f"{filters} filters\n{k}×{k}"), (6.83, f"max\n{p}×{p}")):
-        ax.text(x, 2.32, text, ha="center", va="bottom", fontsize=0.9 * size, color="#333333")
+        ax.text(x, 2.32, text, ha="center", va="bottom", fontsize=small, color="#333333")
         arrow = {"arrowstyle": "-|>", "color": "black"}
         ax.annotate("", xy=(x + 0.35, 2.2), xytext=(x - 0.35, 2.2), arrowprops=arrow)
     ax.set(xlim=(-0.1, 11.6), ylim=(-0.15, 3.75), aspect="equal")
