@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from camwall import stacks
+from camwall import runs, stacks
 from camwall.errors import CamwallError
 from camwall.stacks.generated import crop
 
@@ -206,6 +206,9 @@ def test_images_of_another_run_are_not_mixed_in(pipeline, tmp_path):
         generate(folder, pipeline, stacks.prompts(2))
     with pytest.raises(CamwallError, match="holds other files"):
         generate(tmp_path, pipeline, stacks.prompts(1))
+    told = pytest.raises(CamwallError, match="another process is at work in")
+    with runs.alone(folder), told:
+        generate(folder, pipeline, stacks.prompts(1))
 
 
 def test_a_pipeline_that_cannot_be_loaded_is_named(tmp_path):

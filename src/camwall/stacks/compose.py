@@ -44,14 +44,14 @@ def place(
 
     One that ``stands`` ends at the room's last row; a mirrored one faces the other way.
     """
-    columns, rows = room[2] - room[0], room[3] - room[1]
+    columns, rows = room.right - room.left, room.bottom - room.top
     widest = _WIDEST * columns / stamp.width
     scale = size * min(rows / stamp.height, widest, _LARGEST_ZOOM / size)
     width, height = max(1, round(stamp.width * scale)), max(1, round(stamp.height * scale))
-    left = room[0] + round((0.5 + rng.uniform(-0.42, 0.42)) * (columns - width))
+    left = room.left + round((0.5 + rng.uniform(-0.42, 0.42)) * (columns - width))
     free = rows - height
-    top = room[1] + (free if stands else round(rng.uniform(0, 1) * free))
-    return fill(stamp, mirror, (left, top, left + width, top + height))
+    top = room.top + (free if stands else round(rng.uniform(0, 1) * free))
+    return fill(stamp, mirror, Box(left, top, left + width, top + height))
 
 
 def fill(stamp: Image.Image, mirror: bool, box: Box) -> Placed:
@@ -85,7 +85,7 @@ def _opacity(animal: Placed, scene: Scene) -> Array:
     """The alpha, softened where feet sink into the ground."""
     if scene.contact != "stands":
         return animal.alpha
-    bottom = animal.box[3]
+    bottom = animal.box.bottom
     depth, share = (3.5, 0.7) if scene.blades else (2.0, 0.4)
     return animal.alpha * (1.0 - share * scenes.rows_between(bottom - depth, bottom, SIDE))
 
@@ -141,7 +141,7 @@ def _feet(animal: Placed) -> list[tuple[int, int]]:
 def _behind_grass(picture: Array, animal: Placed, scene: Scene, rng: Random) -> Array:
     """Blades of grass in front of the animal's feet."""
     overlay = Image.new("RGBA", (2 * SIDE, 2 * SIDE))
-    reach = min(20.0, 0.2 * (animal.box[3] - animal.box[1]) + 4.0)
+    reach = min(20.0, 0.2 * (animal.box.bottom - animal.box.top) + 4.0)
     for column, row in _feet(animal):
         rows, columns = (2.0 * row, 2.0 * row + 7.0), (2.0 * column - 5.0, 2.0 * column + 7.0)
         scenes.blades(rng, overlay, rows, columns, 2, (0.5 * reach, reach), scene.blades)

@@ -76,11 +76,11 @@ def open(
     wall = design.check_wall(wall, _LEAST)
     parameters = {"n": n, "hidden": hidden, **design.describe(wall), "edition": EDITION}
     if beside:
-        left, _, right, _ = design.sides(wall)[0]
-        if right - left < 2 * _LEAST:
+        side = design.sides(wall)[0]
+        if side.right - side.left < 2 * _LEAST:
             raise CamwallError(
-                f"a visible side of {right - left} columns has no room for two animals side by "
-                f"side: take a wall that leaves {2 * _LEAST}."
+                f"a visible side of {side.right - side.left} columns has no room for two animals "
+                f"side by side: take a wall that leaves {2 * _LEAST}."
             )
         parameters["beside"] = True
 
@@ -138,9 +138,8 @@ def outlines(
             part = row["variant"] if animal == "hidden" else animal
             copy = part == "same" and file == row["visible_source"]
             mirror, _ = _facing(stacks.info["seed"], row["group"], part, copy)
-            left, top, right, bottom = map(int, box.split())
-            stamp = _stamp(source, file, checksum)
-            mask[:] = compose.fill(stamp, mirror, (left, top, right, bottom)).outline
+            stamp, place = _stamp(source, file, checksum), Box(*map(int, box.split()))
+            mask[:] = compose.fill(stamp, mirror, place).outline
     return found
 
 
@@ -194,12 +193,12 @@ def _paint(
     scene = SCENES[place]
     sides = dict(zip(("visible", "hidden"), design.sides(wall), strict=True))
     if "beside" in seen:
-        left, top, right, bottom = sides["visible"]
-        middle = (left + right) // 2
-        halves = [(left, top, middle, bottom), (middle, top, right, bottom)]
+        side = sides["visible"]
+        middle = (side.left + side.right) // 2
+        halves = [side._replace(right=middle), side._replace(left=middle)]
         sides["visible"], sides["beside"] = halves[::-1] if number % 2 else halves
     # Each animal that stands has ground under its feet: the horizon is the upper one's.
-    upper = min(bottom for _, _, _, bottom in sides.values())
+    upper = min(side.bottom for side in sides.values())
     stands = scene.contact == "stands"
 
     def put(
@@ -213,7 +212,7 @@ def _paint(
         size = rng.uniform(0.9 if half == "hidden" else 0.82, 1.0)
         room = _room(sides[half])
         if stands and upper == SIDE:  # side by side, not all at the picture's lower edge
-            room = (*room[:3], round(SIDE * rng.uniform(0.75, 0.94)))
+            room = room._replace(bottom=round(SIDE * rng.uniform(0.75, 0.94)))
         file, checksum = label["file"], label["sha256"]
         animal = compose.place(_stamp(source, file, checksum), rng, room, mirror, size, stands)
         more = {"species": label["species"], "box": " ".join(map(str, animal.box))}
@@ -267,4 +266,5 @@ def _room(side: Box) -> Box:
     left, top, right, bottom = side
     # The rows above a wall that stay free take the shadow and the grass at the feet.
     bottom -= 7 if bottom == SIDE else 11
-    return left + 6 * (left > 0), top + (4 if top else 8), right - 6 * (right < SIDE), bottom
+    left, right = left + 6 * (left > 0), right - 6 * (right < SIDE)
+    return Box(left, top + (4 if top else 8), right, bottom)

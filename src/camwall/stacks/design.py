@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -13,8 +13,14 @@ from camwall.wall import AnyWall, Wall
 SIDE = 224  # rows and columns of a stack
 VARIANTS = ("same", "other", "none")  # the animal behind the wall: of the same kind, another, none
 
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom as in Pillow: the last two are exclusive."""
+
+class Box(NamedTuple):
+    """A rectangle of pixels in Pillow's order: the last two are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -62,8 +68,9 @@ def check_wall(wall: AnyWall, least: int) -> Wall:
 
 def sides(wall: Wall) -> tuple[Box, Box]:
     """The visible and the hidden side of a wall that has two."""
-    (seen,), (hidden,) = Wall(~wall.hidden).parts(), wall.parts()
-    return (seen[1], seen[0], seen[3], seen[2]), (hidden[1], hidden[0], hidden[3], hidden[2])
+    ((top, left, bottom, right),), (behind,) = Wall(~wall.hidden).parts(), wall.parts()
+    hidden = Box(top=behind[0], left=behind[1], bottom=behind[2], right=behind[3])
+    return Box(left, top, right, bottom), hidden
 
 
 def describe(wall: Wall) -> dict[str, Any]:

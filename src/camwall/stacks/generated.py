@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -101,7 +102,7 @@ def generate(
     ------
     CamwallError
         If diffusers is not installed, the pipeline cannot be loaded, or the folder holds another
-        run's images or other files.
+        run's images or other files, or another process is at work there.
     """
     folder, options = Path(folder), dict(options or {})
     table = table.reset_index(drop=True)
@@ -112,15 +113,15 @@ def generate(
     more = runs.manifest(parameters, seed)
     identity = {name: more.pop(name) for name in ("parameters", "seed")}
     runs.claim(folder, identity, file="generated.json", **more)
-    runs.remove_unfinished(folder)
-    runs.write_csv(folder / PROMPTS, table)
-    import torch
-
-    for number, row in enumerate(tqdm(table.to_dict("records"), "images", disable=not progress)):
-        if not (folder / row["file"]).exists():
-            generator = torch.Generator("cpu").manual_seed(seed + number)
-            image = pipe(row["prompt"], generator=generator, **options).images[0]
-            runs.write_atomic(folder / row["file"], image.save)
+    with runs.alone(folder):
+        runs.remove_unfinished(folder)
+        runs.write_csv(folder / PROMPTS, table)
+        rows = table.to_dict("records")
+        for number, row in enumerate(tqdm(rows, "images", disable=not progress)):
+            if not (folder / row["file"]).exists():
+                generator = torch.Generator("cpu").manual_seed(seed + number)
+                image = pipe(row["prompt"], generator=generator, **options).images[0]
+                runs.write_atomic(folder / row["file"], image.save)
     return folder
 
 

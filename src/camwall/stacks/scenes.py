@@ -152,7 +152,7 @@ def pebbles(
     radius: Span,
     colours: Palette,
     flat: float = 0.55,
-    sides: int = 9,
+    sides: int = 8,
 ) -> Array:
     """Draw ``number`` shaded lumps (stones, leaves) in a band of rows, larger further down."""
     image = to_image(picture)
@@ -174,7 +174,10 @@ def pebbles(
 
 
 def sorted_corners(rng: Random, sides: int) -> list[tuple[float, float]]:
-    """Corners of a random, roughly round polygon of about unit radius, in order around it."""
+    """Corners of a random, roughly round polygon of about unit radius, in order around it.
+
+    A quarter of the ``sides``, rounded down, lies in each quarter of it.
+    """
     corners = []
     for quarter in range(4):
         for t in np.sort(rng.uniform(0, 1, max(1, sides // 4))):
@@ -295,7 +298,7 @@ def _rock(rng: Random, horizon: float) -> Array:
     picture = ridge(rng, picture, horizon + 8, rng.uniform(30, 70), (112, 114, 104))
     plane, cover = ground(rng, horizon, (92, 90, 80), (150, 144, 128))
     picture, rows = mix(picture, plane, cover), (horizon + 4, CANVAS + 16)
-    picture = pebbles(rng, picture, rows, 900, (2.0, 22.0), _STONE, 0.55, 8)
+    picture = pebbles(rng, picture, rows, 900, (2.0, 22.0), _STONE, 0.55)
     return _focus(_lawn(rng, picture, horizon, _GREEN, 900, (2, 15)), horizon, 7.0, 4.0)
 
 
