@@ -3,11 +3,14 @@
 import base64
 import io
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import pydata_sphinx_theme
 import pytest
 import torch
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -107,3 +110,26 @@ def test_a_page_gets_the_text_of_its_cell() -> None:
     page = SimpleNamespace(findall=lambda which: filter(which, [cell]))
     pages._describe(None, page, "page")
     assert 'alt="Lines &lt; all"' in raw.astext()
+
+
+def test_pages_carry_the_icons_that_they_show(tmp_path: Path) -> None:
+    """Fonts and rules hold those and no others; who builds twice gets the same bytes."""
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static"
+    static = tmp_path / "_static"
+    fonts = static / "vendor/fontawesome/webfonts"
+    for folder in (fonts, static / "styles"):
+        folder.mkdir(parents=True)
+    (tmp_path / "page.html").write_text('<i class="fa-solid fa-rocket"></i>', "utf-8")
+    (static / "own.css").write_text(r'p::after { content: "\f107"; }', "utf-8")
+    twice = []
+    for _ in range(2):
+        pages._cut_icons(theme, static)
+        twice.append({path: path.read_bytes() for path in static.rglob("*") if path.is_file()})
+    assert twice[0] == twice[1]
+    sheet = (static / "styles/pydata-sphinx-theme.css").read_text("utf-8")
+    assert ".fa-rocket" in sheet
+    assert ".fa-otter" not in sheet
+    assert {path.name for path in fonts.iterdir()} == set(re.findall(r"fa-\w+-\d+\.woff\b", sheet))
+    solid = TTFont(fonts / "fa-solid-900.woff").getBestCmap()
+    assert {0xF135, 0xF107, 0xF0EB} <= set(solid)  # rocket, our own, and the theme's light bulb
+    assert len(solid) < 40
