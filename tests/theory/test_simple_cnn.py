@@ -66,25 +66,26 @@ def test_gradcam_of_the_library_is_the_theorys():
 
 
 def test_training_keeps_the_wall_and_learns():
-    """Two epochs on digits: the loss falls, W stays 0 behind the wall, the certificate holds."""
+    """Six epochs on digits: the loss falls, W stays 0 behind the wall, the certificate holds."""
     images, labels = digits()
     inputs = enlarge(images[:300], 14)
     model = simple_cnn(filters=8, image_size=14, visible_rows=3, classes=10)
     before = torch.nn.functional.cross_entropy(model(inputs), labels[:300])
-    fit_simple(model, inputs, labels[:300], epochs=2, batch=20)
+    fit_simple(model, inputs, labels[:300], epochs=6)
     after = torch.nn.functional.cross_entropy(model(inputs), labels[:300])
     assert after < 0.9 * before
     assert not model.cells()[:, :, 3:].any()
     camwall.certify(model)
 
 
-def test_training_follows_its_seed():
-    """The same seed gives the same weights, another order of images others."""
+def test_training_is_the_same_each_time():
+    """Whatever the global generator holds; one more epoch gives other weights."""
     images, labels = digits()
-    inputs, weights = enlarge(images[:60], 10), []
-    for seed in (0, 0, 1):
+    inputs, weights = enlarge(images[:150], 10), []
+    for seed, epochs in enumerate((1, 1, 2)):
         model = simple_cnn(filters=2, image_size=10, visible_rows=2, classes=10)
-        fit_simple(model, inputs, labels[:60], epochs=1, batch=20, rate=0.01, seed=seed)
+        torch.manual_seed(seed)
+        fit_simple(model, inputs, labels[:150], epochs=epochs)
         weights.append(model.cells().detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

@@ -144,10 +144,9 @@ def test_a_network_dead_on_noise_is_probed_on_real_images(tmp_path):
     with pytest.raises(CamwallError, match="does not look at the image"):
         camwall.certify(model, probes=1)
     data = TrainingData("stripes", source, source, model.preprocessing, ("0", "1"))
-    chosen = probe_images(model, source, count=2)
-    assert all(
-        any(torch.equal(image * 255, striped) for striped in images[::8]) for image in chosen
-    )
+    chosen = probe_images(model, source)
+    striped = [any(torch.equal(image * 255, each) for each in images[::8]) for image in chosen]
+    assert striped[:2] == [True, True]
     recipe = replace(RECIPE, epochs=1, lr=1e-6, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0))
     run = fit(model, data, recipe, tmp_path, progress=False)
     assert [line.partition(" to ")[0] for line in run.certificates] == ["blind", "blind"]

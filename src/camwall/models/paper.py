@@ -201,23 +201,17 @@ def simple_cnn(
     return model.eval()
 
 
-def fit_simple(
-    model: MaskedModel,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    epochs: int = 15,
-    batch: int = 64,
-    rate: float = 3e-3,
-    seed: int = 0,
-) -> None:
-    """Train in place by Adam, on images [N, 1, H, H] and labels [N]; each step keeps the wall."""
+def fit_simple(model: MaskedModel, images: Tensor, labels: Tensor, *, epochs: int = 15) -> None:
+    """Train in place by Adam, on images [N, 1, H, H] and labels [N]; each step keeps the wall.
+
+    In batches of 64, in the same order each time.
+    """
     if len(images) != len(labels):
         raise CamwallError(f"{len(images)} images need {len(images)} labels, not {len(labels)}")
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    generator = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=generator).split(batch):
+        for chosen in torch.randperm(len(images), generator=generator).split(64):
             loss = F.cross_entropy(model(images[chosen]), labels[chosen])
             optimiser.zero_grad()
             loss.backward()

@@ -13,9 +13,7 @@ from camwall.train.loading import evaluation_input
 from camwall.train.sources import ImageSource
 
 
-def pair_stacks(
-    source: ImageSource, model: WalledModel, count: int = 100, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def pair_stacks(source: ImageSource, model: WalledModel, count: int = 100) -> tuple[Tensor, Tensor]:
     """Stacks in the manner of CutMix: one test image before the wall, another class's behind it.
 
     The hidden pixels are those of a second image at the place they have in it, so that both sides
@@ -26,8 +24,8 @@ def pair_stacks(
     source : ImageSource
     model : WalledModel
         Tells the wall and how inputs are made.
-    count, seed : int
-        How many stacks; the pairs are drawn with this seed.
+    count : int
+        How many stacks; the same each time.
 
     Returns
     -------
@@ -41,7 +39,7 @@ def pair_stacks(
     CamwallError
         Fewer than two classes among the images.
     """
-    rng, labels = np.random.default_rng(seed), source.labels.numpy()
+    rng, labels = np.random.default_rng(0), source.labels.numpy()
     if len(np.unique(labels)) < 2:
         raise CamwallError("stacks of two classes need test images of at least two")
     seen = rng.choice(len(labels), count, replace=count > len(labels))
@@ -62,9 +60,7 @@ def telling(model: WalledModel, images: Tensor, count: int = 4) -> tuple[Tensor,
     return images[apart.argsort(descending=True, stable=True)[:count]], bool(apart.any())
 
 
-def probe_images(
-    model: WalledModel, source: ImageSource, count: int = 4, batch: int = 16
-) -> Tensor:
+def probe_images(model: WalledModel, source: ImageSource) -> Tensor:
     """Images that a network looks at, for `camwall.certify`: the `telling` ones of the source.
 
     They are sought in batches from all over it until some differ: in one for a network in order,
@@ -72,8 +68,8 @@ def probe_images(
     """
     order = np.random.default_rng(0).permutation(len(source))
     chosen = torch.empty(0)
-    for first in range(0, len(order), batch):
-        chosen, looks = telling(model, _inputs(source, model, order[first : first + batch]), count)
+    for batch in np.split(order, range(16, len(order), 16)):
+        chosen, looks = telling(model, _inputs(source, model, batch))
         if looks:
             break
     return chosen
