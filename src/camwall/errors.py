@@ -1,9 +1,13 @@
 """The errors a user can cause; each message is one line that says what was wrong and what to do."""
 
+import math
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 
@@ -40,9 +44,35 @@ def check_list(name: str, value: Any) -> list[Any]:
         raise CamwallError(f"{name} must be a list, not {value!r}") from None
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What an error of somebody else's code says, in one line; its kind, where it says nothing."""
     return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
+
+
+def check_number(name: str, value: Any, *, above: float = -math.inf) -> float:
+    """``value`` as a float, or a CamwallError when it is no finite number ``above`` another."""
+    number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not value > above:
+        rule = "a finite number" if above == -math.inf else f"finite and above {above:g}"
+        raise CamwallError(f"{name} must be {rule}, not {value!r}")
+    return float(value)
+
+
+def check_path(name: str, value: Any) -> Path:
+    """``value`` as a path, or a CamwallError for what is none."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise CamwallError(f"{name} must be a path, not {value!r}")
+    return Path(value)
+
+
+def check_file(path: str | Path) -> None:
+    """A CamwallError for a pipe or a device, whose reading might not end."""
+    try:
+        kind = stat.S_IFMT(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # as its reading will say
+        return
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise CamwallError(f"{path} is no file but a pipe or a device: give a file")
 
 
 @contextmanager
@@ -67,17 +97,19 @@ def extra(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def in_one_line(what: str, then: str) -> Iterator[None]:
+def in_one_line(what: str, then: str, *, ours: bool = False) -> Iterator[None]:
     """Say of whatever goes wrong in somebody else's code what it was, why, and what to do.
 
     Raises
     ------
     CamwallError
-        ``what`` (why): ``then``. One of ours passes as it is.
+        ``what`` (why): ``then``. One of ours passes as it is, unless ``ours`` needs it said too.
     """
     try:
         yield
-    except CamwallError:
-        raise
-    except Exception as error:
+    except CamwallError as error:
+        if not ours:
+            raise
+        raise CamwallError(f"{what} ({error}): {then}") from None
+    except (Exception, SystemExit) as error:
         raise CamwallError(f"{what} ({reason(error)}): {then}") from None

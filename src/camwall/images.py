@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_file, in_one_line
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
@@ -38,12 +38,13 @@ def images_below(folder: str | Path, deep: bool = True) -> list[str]:
         raise CamwallError(f"the folder {where} cannot be read: {error.strerror}") from None
 
     found: list[str] = []
-    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        found += [os.path.relpath(Path(here) / name, folder) for name in filter(is_image, names)]
-        path = Path(here).absolute()
-        above = {above.resolve() for above in (path, *path.parents)}
-        inner = [name for name in folders if (path / name).resolve() not in above]
-        folders[:] = inner if deep else []
+    with in_one_line(f"the folder {str(folder)!r} cannot be read", "give another"):
+        for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            path, images = Path(here).absolute(), filter(is_image, names)
+            found += [os.path.relpath(Path(here) / name, folder) for name in images]
+            above = {above.resolve() for above in (path, *path.parents)}
+            inner = [name for name in folders if (path / name).resolve() not in above]
+            folders[:] = inner if deep else []
     for name in found:
         require_utf8(name)
     return sorted(found)
@@ -59,15 +60,15 @@ def require_utf8(name: str) -> None:
 
 def contents(path: str | Path) -> bytes:
     """The bytes of a file."""
-    path = Path(path)
+    check_file(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would never end
-            raise CamwallError(f"{path} is no file but a pipe or a device: remove it")
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise CamwallError(f"no image at {path}") from None
     except OSError as error:
         raise CamwallError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise CamwallError(f"{str(path)!r} is no path") from None
 
 
 @contextmanager

@@ -71,12 +71,11 @@ def named_place(place: str) -> Any:
             return found(*given)
         except CamwallError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             frames = traceback.extract_tb(error.__traceback__)
-            own = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+            own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+            at = f"{own[-1].filename}, line {own[-1].lineno}"
             why = " ".join(str(error).split())[:400]
-            raise CamwallError(
-                f"{place} fails in {own.filename}, line {own.lineno}: {type(error).__name__}: {why}"
-            ) from None
+            raise CamwallError(f"{place} fails in {at}: {type(error).__name__}: {why}") from None
 
     return run

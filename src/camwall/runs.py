@@ -6,12 +6,16 @@ its first code cell, and starts the next one with ``check_parameters(globals())`
 """
 
 import ast
+import csv
 import ctypes
 import difflib
 import gc
 import glob
+import hashlib
 import importlib.metadata
+import io
 import json
+import math
 import os
 import platform
 import re
@@ -20,7 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from camwall.errors import CamwallError, reason
+from camwall.errors import CamwallError, check_file, check_path, in_one_line, reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,6 +230,38 @@ def writing(path: Path) -> Iterator[None]:
         ) from None
 
 
+def seals(paths: Iterable[Path]) -> dict[str, str]:
+    """The SHA-256 of files by their names: what a manifest says of those that belong to it."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def check_seals(folder: Path, manifest: Mapping[str, Any], then: str) -> None:
+    """Refuse files that are not those of the `seals` in their manifest, which older ones have not.
+
+    ``then`` is what is to be done.
+    """
+    sealed = manifest.get("files", {})
+    if not isinstance(sealed, dict) or any(Path(name).name != name for name in sealed):
+        raise CamwallError(f"the manifest in {folder} names no files: {then}")
+    for name, seal in sealed.items():
+        check_file(folder / name)
+        if not (folder / name).is_file():
+            raise CamwallError(f"{folder} is not whole: it has no {name}; {then}")
+        if seals([folder / name])[name] != seal:
+            raise CamwallError(
+                f"{folder / name} is not the file that manifest.json was written with: they are of "
+                f"two runs, or one was edited; {then}"
+            )
+
+
+def made(folder: str | Path) -> Path:
+    """A folder for results, there before they are computed."""
+    folder = Path(folder)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def held(file: Path, told: str) -> Iterator[None]:
     """Keep ``file`` locked while the block runs.
@@ -295,7 +331,41 @@ def _plain(value: Any) -> Any:
 def write_json(path: str | Path, content: Any) -> Path:
     """Write ``content`` as indented JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain) + "\n"
-    return write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
+    # In a name that is not UTF-8, what stands for such a byte is written as JSON escapes it.
+    how = {"encoding": "utf-8", "errors": "backslashreplace"}
+    return write_atomic(path, lambda file: file.write_text(text, **how))
+
+
+def read_json(path: str | Path, then: str) -> dict[str, Any]:
+    """The object of a JSON file: finite numbers, and no name in it twice.
+
+    Raises
+    ------
+    CamwallError
+        The file is missing or cannot be read, or holds something else; ``then`` is what to do.
+    """
+
+    def number(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError(f"{text} is no number")
+        return value
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("it says one thing twice")
+        return found
+
+    with in_one_line(f"{path} cannot be read", then):
+        check_file(path)
+        content = json.loads(
+            Path(path).read_text(encoding="utf-8"),
+            object_pairs_hook=once,
+            parse_float=number,
+            parse_constant=number,
+        )
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+    return content
 
 
 def write_csv(path: str | Path, frame: "pd.DataFrame", index: bool = False) -> Path:
@@ -308,6 +378,32 @@ def write_csv(path: str | Path, frame: "pd.DataFrame", index: bool = False) -> P
     if index:
         told.index = told.index.map(_inert)
     return write_atomic(path, lambda file: told.to_csv(file, index=index, lineterminator="\n"))
+
+
+def read_csv(path: str | Path, then: str, **how: Any) -> "pd.DataFrame":
+    """A table of `write_csv`: as many entries in each line as there are columns.
+
+    Nothing but an empty entry is missing: a text may be ``NA``.
+
+    Parameters
+    ----------
+    path
+    then
+        What a CamwallError says is to be done with a file that is no such table.
+    **how
+        Further arguments of pandas' function, such as the columns' types.
+    """
+    import pandas as pd
+
+    with in_one_line(f"{path} cannot be read", then):
+        check_file(path)
+        text = Path(path).read_text(encoding="utf-8-sig")
+        names, *rows = csv.reader(io.StringIO(text), strict=True) if text.strip() else [[]]
+        if not names or "\0" in text or len({*names}) < len(names):
+            raise ValueError("it is empty, holds a NUL byte, or one column twice")
+        if any(row and len(row) != len(names) for row in rows):
+            raise ValueError("a line has more or fewer entries than there are columns")
+        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""], **how)
 
 
 def _inert(value: Any) -> Any:
@@ -382,11 +478,12 @@ def claim(
     CamwallError
         A folder of another run or with other files; one that cannot be read or written.
     """
-    if not isinstance(folder, str | Path):
-        raise CamwallError(f"a run's folder is a path, not {folder!r}")
-    folder = Path(folder)
+    folder = check_path("a run's folder", folder)
     try:
+        check_file(folder / file)
         known = json.loads((folder / file).read_text(encoding="utf-8"))
+    except CamwallError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         if folder.exists() and (
             not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())
@@ -397,7 +494,7 @@ def claim(
             ) from None
         with writing(folder / file):
             write_json(folder / file, {**identity, **close, **more})
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise CamwallError(
             f"{folder / file} cannot be read: give this run a folder of its own"
         ) from None

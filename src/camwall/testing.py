@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from camwall.check import check
 from camwall.check.verdicts import CAUSES
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
 from camwall.methods import AnyMethod, Mechanism, chosen, explain
 from camwall.models import MaskedModel, Preprocessing, WalledModel
+from camwall.models.walled import require_walled
 from camwall.wall import certify
 from camwall.wall.certify import in_words
 
@@ -44,6 +45,7 @@ def walled_model(seed: int = 0) -> MaskedModel:
     >>> walled_model().wall
     Wall(rows 23–31 of 32×32)
     """
+    check_count("seed", seed, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = []
@@ -64,6 +66,8 @@ def walled_model(seed: int = 0) -> MaskedModel:
 
 def some_images(model: WalledModel, count: int = 4, seed: int = 0) -> Tensor:
     """Smooth random images for a model, [count, C, H, W]."""
+    require_walled(model)
+    count, seed = check_count("count", count), check_count("seed", seed, 0)
     channels = len(model.preprocessing.mean)
     coarse = torch.rand(count, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
     pixels = F.interpolate(coarse, model.wall.shape, mode="bicubic").clamp(0, 1)
@@ -106,8 +110,7 @@ def assert_blind(
     """
     __tracebackhide__ = True
     model = walled_model() if model is None else model
-    if not isinstance(model, WalledModel):
-        raise CamwallError("assert_blind takes a walled model: camwall.build_wall(network, row)")
+    require_walled(model)
     images = some_images(model)
     report = check(model, images, [method], progress=False)
     verdict = report.verdicts.iloc[0]

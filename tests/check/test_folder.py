@@ -75,17 +75,21 @@ def test_a_save_that_ends_early_leaves_no_report(report, saved, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("manifest.json", "{", "manifest.json cannot be read (it is no manifest of a report)"),
-        ("manifest.json", "[]", "manifest.json cannot be read (it is no manifest of a report)"),
-        ("manifest.json", '{"wall": 3}', "manifest.json cannot be read (it is no manifest"),
+        ("manifest.json", "{", "manifest.json cannot be read (Expecting property name"),
+        ("manifest.json", "[]", "manifest.json cannot be read (it is no JSON object)"),
+        ("manifest.json", '{"wall": 3}', "manifest.json cannot be read (it has no random_level)"),
         ("manifest.json", "{}", "manifest.json cannot be read (it has no wall)"),
         ("table.csv", "method\n", "table.csv is not the file that manifest.json was written with"),
         ("table.csv", None, "it has no table.csv"),
-        ("records.csv", None, "it has no records.csv"),
-        ("records.csv", "", "records.csv cannot be read (No columns to parse"),
-        ("records.csv", "image,method\n0,a,b,c\n0,a\n", "records.csv cannot be read (it has no"),
-        ("records.csv", '"image,method\n', "records.csv cannot be read (Error tokenizing data"),
-        ("gallery.json", "{", "gallery.json cannot be read (it is no JSON)"),
+        ("records.csv", None, "records.csv cannot be read ([Errno 2] No such file"),
+        ("records.csv", "", "records.csv cannot be read (it is empty"),
+        (
+            "records.csv",
+            "image,method\n0,a,b,c\n0,a\n",
+            "records.csv cannot be read (a line has more",
+        ),
+        ("records.csv", '"image,method\n', "records.csv cannot be read (unexpected end of data"),
+        ("gallery.json", "{", "gallery.json cannot be read (Expecting property name"),
     ],
 )
 def test_damage_costs_one_line(saved, file, content, message):

@@ -148,7 +148,8 @@ OF_FOUR = ["images/0.png", "images/1.png", "images/2.png"]
         ({"visible_box": "1 2 3"}, "not enough values"),
         ({"visible_box": "3 2 1 4"}, "a box is not"),
         ({"visible_box": "0 0 9 999"}, "a box is not"),
-        ({"info": "[]"}, "no attribute"),
+        ({"info": "[]"}, "it is no JSON object"),
+        ({"info": '{"parameters": []}'}, "parameters are a JSON object"),
         ({"info": '{"parameters": {"wall": {"shape": [1], "hidden": []}}}'}, "not enough values"),
     ],
     ids=str,
@@ -156,7 +157,7 @@ OF_FOUR = ["images/0.png", "images/1.png", "images/2.png"]
 def test_a_manifest_that_no_builder_writes_is_refused(columns, said, stacks):
     """It may be anybody's: it names no file elsewhere, and its numbers are what they say."""
     assert load(stacks()).labels_visible == [0, 1, 2, 3]
-    with pytest.raises(CamwallError, match=f"the manifest in .*stacks cannot be read .*{said}"):
+    with pytest.raises(CamwallError, match=f"manifest.*cannot be read .*{said}"):
         load(stacks(**columns))
 
 

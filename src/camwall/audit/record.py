@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camwall.errors import CamwallError
-from camwall.runs import manifest, write_csv, write_json
+from camwall.runs import made, manifest, write_csv, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +77,7 @@ def audit(out: Path, command: str | None = None) -> "pd.DataFrame":
 
     from camwall.audit.compare import rows, summary
 
+    out = made(out)
     table, printed = pd.DataFrame(rows()), pd.DataFrame(_printed())
     write_csv(out / "table.csv", table)
     write_csv(out / "reproducers.csv", printed)

@@ -1,25 +1,36 @@
 """A report's folder: written in one step, and refused where its files do not belong together."""
 
-import hashlib
-import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from camwall.check.page import write_page
-from camwall.errors import CamwallError, reason
-from camwall.runs import as_written, write_csv, write_json, writing
+from camwall.errors import CamwallError, check_list, in_one_line
+from camwall.runs import (
+    as_written,
+    check_seals,
+    read_csv,
+    read_json,
+    seals,
+    write_csv,
+    write_json,
+    writing,
+)
 from camwall.wall import Wall
 
 if TYPE_CHECKING:
     from camwall.check.report import Report
 
 MANIFEST, RECORDS, GALLERY, PAGE = "manifest.json", "records.csv", "gallery.json", "report.html"
+#: The columns of text; all others are of numbers.
+_TEXTS = dict.fromkeys(("image", "method", "repaint", "mechanism"), str)
 #: The columns that no records are without.
 _NEEDED = ("image", "method", "response", "leak", "leak_clear", "empty", "group")
+_THEN = "write the report again"
 
 
 def save(
@@ -42,36 +53,20 @@ def save(
         except CamwallError as error:  # what draws is an extra
             (folder / PAGE).unlink(missing_ok=True)
             warnings.warn(f"no {PAGE} was written: {error}", stacklevel=3)
-        checksums = {file.name: _checksum(file) for file in files}
-        write_json(folder / MANIFEST, said | {"files": checksums})
+        write_json(folder / MANIFEST, said | {"files": seals(files)})
 
 
 def load(folder: Path) -> dict[str, Any]:
     """The parts of the report that `save` wrote."""
     manifest = _manifest(folder)
-    for name, checksum in manifest.get("files", {}).items():  # which older ones have not
-        if _checksum(_there(folder, name)) != checksum:
-            raise CamwallError(
-                f"{folder / name} is not the file that {MANIFEST} was written with: they are of "
-                "two runs, or one was edited; write the report again"
-            )
-    path = _there(folder, RECORDS)
-    text = dict.fromkeys(("image", "method", "repaint", "mechanism"), str)
-    try:
-        # Nothing but an empty field is missing: a method may be called NA.
-        records = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-        for name in text.keys() & {*records}:
-            records[name] = records[name].map(as_written)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, reason(error)) from None
-    if lost := [name for name in _NEEDED if name not in records]:
-        raise _damaged(path, f"it has no column {', '.join(lost)}")
-    try:
-        gallery = json.loads((folder / GALLERY).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        gallery = {}
-    except (OSError, ValueError):
-        raise _damaged(folder / GALLERY, "it is no JSON") from None
+    check_seals(folder, manifest, _THEN)
+    records = read_records(folder / RECORDS, manifest["identity"].get("metrics", []))
+    gallery = read_json(folder / GALLERY, _THEN) if (folder / GALLERY).exists() else {}
+    if not all(
+        isinstance(each, dict) and all(isinstance(picture, str) for picture in each.values())
+        for each in gallery.values()
+    ):
+        raise _damaged(folder / GALLERY, "it is no gallery")
     return {
         "records": records,
         "wall": manifest["wall"],
@@ -82,38 +77,58 @@ def load(folder: Path) -> dict[str, Any]:
     }
 
 
+def read_records(path: Path, more: Sequence[str]) -> pd.DataFrame:
+    """The records of a report, which have these columns too: texts, and numbers in their ranges."""
+    records = read_csv(path, _THEN, dtype=_TEXTS)
+    if lost := [name for name in (*_NEEDED, *more) if name not in records]:
+        raise _damaged(path, f"it has no column {', '.join(lost)}")
+    with in_one_line(f"{path} cannot be read", _THEN):
+        for name in records:
+            if name in _TEXTS:
+                records[name] = records[name].map(as_written)
+            elif name not in ("group", "variant") and not is_numeric_dtype(records[name]):
+                raise ValueError(f"the column {name} holds what is no number")
+        if gaps := [
+            name for name in ("image", "method", "empty", "group") if records[name].isna().any()
+        ]:
+            raise ValueError(f"the column {gaps[0]} has a gap")
+        if not len(records) or records["empty"].dtype != bool:
+            raise ValueError("it has no records, or the column empty is not of True and False")
+        shares = records[["leak", "leak_clear"]].to_numpy(float)
+        if (shares < 0).any() or (shares > 1 + 1e-6).any() or (records["response"] < 0).any():
+            raise ValueError("a leak is no share, or a response is negative")
+    return records
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     """The manifest, its wall read."""
     path = folder / MANIFEST
-    if not path.is_file():
-        raise CamwallError(f"no report in {folder}: it has no {MANIFEST}")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        wall = Wall.from_json(manifest["wall"])
-        return manifest | {
-            "wall": wall,
-            "random_level": float(manifest["random_level"]),
-            "identity": dict(manifest["identity"]),
-            "files": dict(manifest.get("files", {})),
+    with in_one_line(f"no report in {folder}", "give the folder of one"):
+        if not path.is_file():
+            raise CamwallError(f"no report in {folder}: it has no {MANIFEST}")
+    manifest = read_json(path, _THEN)
+    return manifest | about(manifest, path)
+
+
+def about(manifest: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What a manifest says of a report: wall, level of noise, and what was checked."""
+    if lost := [name for name in ("wall", "random_level", "identity") if name not in manifest]:
+        raise _damaged(path, f"it has no {lost[0]}")
+    with in_one_line(f"{path} cannot be read", _THEN, ours=True):
+        level, identity = manifest["random_level"], manifest["identity"]
+        if not isinstance(level, int | float) or isinstance(level, bool) or not 0 <= level <= 1:
+            raise ValueError(f"random_level is no share but {level!r}")
+        if not isinstance(identity, dict) or not isinstance(identity.get("layer", ""), str):
+            raise ValueError("identity is no JSON object, or its layer no name")
+        if not all(
+            isinstance(name, str) for name in check_list("metrics", identity.get("metrics", []))
+        ):
+            raise ValueError("metrics are no names")
+        return {
+            "wall": Wall.from_json(manifest["wall"]),
+            "random_level": float(level),
+            "identity": identity,
         }
-    except KeyError as error:
-        raise _damaged(path, f"it has no {error.args[0]}") from None
-    except (OSError, ValueError, TypeError, AttributeError):
-        raise _damaged(path, "it is no manifest of a report") from None
-
-
-def _there(folder: Path, name: str) -> Path:
-    path = folder / name
-    if Path(name).name != name or not path.is_file():
-        raise CamwallError(f"no report in {folder}: it has no {name}")
-    return path
-
-
-def _checksum(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise CamwallError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _damaged(path: Path, why: str) -> CamwallError:

@@ -13,7 +13,7 @@ import pandas as pd
 from camwall.check import folder as files
 from camwall.check.gallery import Gallery
 from camwall.check.verdicts import FINDINGS, VERDICT, judged
-from camwall.errors import CamwallError, extra
+from camwall.errors import CamwallError, check_path, extra
 from camwall.methods import METHODS, Engine
 from camwall.wall import Wall
 
@@ -287,7 +287,7 @@ class Report:
         CamwallError
             No report, a damaged one, or files that do not belong together.
         """
-        return Report(**files.load(Path(folder)))
+        return Report(**files.load(check_path("a report's folder", folder)))
 
 
 def default_methods(engine: Engine = "camwall") -> list[str]:

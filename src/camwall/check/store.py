@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_file
 from camwall.runs import claim, held, versions, writing
 
 #: What is measured of one image and method: a row of a report.
@@ -79,6 +79,7 @@ class RecordStore:
 def _read(file: Path) -> list[Record]:
     """The records of a file, but for what stands after the last line's end."""
     found = []
+    check_file(file)
     try:
         lines = file.read_bytes().split(b"\n")[:-1]
     except OSError as error:

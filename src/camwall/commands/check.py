@@ -125,6 +125,8 @@ def check_named(
     state = processes()
     with in_one_line(f"no device {device!r}", "give cpu, cuda or mps, or leave it out"):
         place = state.device if device is None else torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise ValueError("it holds no values")
     built: dict[str, Any] = {"network": network, "wall": wall, "construction": construction}
     built |= {"layer": layer, "paint": paint, "weights": weights}
     measured = metrics or list(DEFAULT_METRICS)

@@ -103,7 +103,7 @@ def offer(
             given["command"] = shlex.join(["camwall", *sys.argv[1:]])
         try:
             result = function(**given)
-        except CamwallError as error:
+        except (CamwallError, OSError) as error:
             _say(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
@@ -295,6 +295,9 @@ offer(doctor, "doctor")
 def main() -> None:
     """Run a command."""
     warnings.showwarning = lambda message, *_, **__: _say(message)
+    if any(not each or (each[:2] == "--" and each[-1] == "=") for each in sys.argv[1:]):
+        _say("an argument is empty, as a variable that is not set gives it: leave it out")
+        sys.exit(2)
     try:
         sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
     except Exception as error:

@@ -1,16 +1,15 @@
 """Several training runs of one study, masked and baseline, seed by seed, in tables side by side."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from camwall.check.run import DEFAULT_METRICS, check
-from camwall.errors import CamwallError, extra
+from camwall.errors import CamwallError, check_count, extra, in_one_line
 from camwall.methods import METHODS, PAPER
 from camwall.models.checkpoint import load_checkpoint
-from camwall.runs import manifest, write_csv, write_json
+from camwall.runs import made, manifest, read_csv, read_json, write_csv, write_json
 from camwall.train.probes import pair_stacks, telling
 from camwall.train.studies import study
 from camwall.wall import certify
@@ -53,17 +52,26 @@ def collect_runs(
         for file in ("manifest.json", "metrics.csv"):
             if not (run / file).is_file():
                 raise CamwallError(f"{run} lacks its {file}: give its train command again")
-    manifests = [json.loads((run / "manifest.json").read_text("utf-8")) for run in found]
-    given = {(m["parameters"]["study"], m["parameters"]["data"]) for m in manifests}
-    if len(given) > 1:
+    then = "give that run's train command again"
+    manifests = [read_json(run / "manifest.json", then) for run in found]
+    histories = [read_csv(run / "metrics.csv", then) for run in found]
+    with in_one_line(f"a manifest in {folder} is of no training run", then):
+        given = {(m["parameters"]["study"], m["parameters"]["data"]) for m in manifests}
+        small = {bool(m["parameters"]["small"]) for m in manifests}
+        several = [check_count("stacks", m["parameters"]["stacks"], 0) or 100 for m in manifests]
+        seeds = [check_count("seed", m["seed"], 0) for m in manifests]
+        if any("test_top1" not in history or history.empty for history in histories):
+            raise ValueError("its metrics.csv has no test_top1")
+    if len(given) > 1 or len(small) > 1:
         raise CamwallError(f"{folder} holds runs of several studies: collect each by itself")
     name, source = given.pop()
-    data = study(name).load(source, small=manifests[0]["parameters"]["small"])
+    out = made(out)
+    data = study(name).load(source, small=small.pop())
     keys: list[tuple[str, int]] = []
     frames: dict[str, list[pd.DataFrame]] = {"metrics": [], "leaks": [], "networks": []}
-    for run, made in zip(found, manifests, strict=True):
+    for run, history, seed, count in zip(found, histories, seeds, several, strict=True):
         model = load_checkpoint(run / "model.pt", certified=False)
-        images, labels = pair_stacks(data.test, model, made["parameters"]["stacks"] or 100)
+        images, labels = pair_stacks(data.test, model, count)
         if model.masked:
             try:
                 certify(model, telling(model, images)[0])
@@ -79,13 +87,11 @@ def collect_runs(
             batch=20,
             progress=False,
         )
-        history = pd.read_csv(run / "metrics.csv")
         top1 = {"test_top1": history["test_top1"].iloc[-1], "stacks_top1": report.accuracy["top1"]}
-        keys.append(("masked" if model.masked else "baseline", made["seed"]))
+        keys.append(("masked" if model.masked else "baseline", seed))
         frames["metrics"].append(history)
         frames["leaks"].append(report.table.reset_index())
         frames["networks"].append(pd.DataFrame([top1]))
-    out = Path(out)
     for file, of_runs in frames.items():
         joined = pd.concat(of_runs, keys=keys, names=["network", "seed"])
         joined = joined.reset_index(["network", "seed"]).reset_index(drop=True)

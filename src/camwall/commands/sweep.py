@@ -1,6 +1,5 @@
 """One check under several choices: what of a table is the methods', and what is the wall's."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from camwall import runs, stacks
+from camwall.check import folder as files
 from camwall.check.report import Report, columns, default_methods
 from camwall.check.run import DEFAULT_METRICS, check
 from camwall.commands.kinds import kinds
-from camwall.errors import BlindnessError, CamwallError
+from camwall.errors import BlindnessError, CamwallError, in_one_line
 from camwall.methods import METHODS, STUDIED, AnyMethod, Method, chosen, explain, repairs
 from camwall.metrics import METRICS
 from camwall.metrics.experiments import ROUNDING
@@ -307,7 +307,8 @@ def sweep(
     """
     if study not in STUDIES:
         raise CamwallError(f"unknown study {study!r}; known: {', '.join(STUDIES)}")
-    out = Path(out)
+    out = runs.made(out)
+    written: list[Path] = []
     tables, records, about, network = [], [], {}, efficientnet_lite0()
     for variant in tqdm(STUDIES[study](network, images, slow), f"study ({study})", unit="choice"):
         try:
@@ -325,40 +326,50 @@ def sweep(
             "identity": report.identity,
         }
     if study == "beyond":
-        runs.write_csv(out / "memory.csv", peaks(images.paths[0]))
+        written.append(runs.write_csv(out / "memory.csv", peaks(images.paths[0])))
     for name, frames in (("table", tables), ("records", records)):
         joined = pd.concat(frames, ignore_index=True)
         joined.insert(0, "variant", joined.pop("variant"))
         # Six digits: a table of thousands of records stays small, and a zero stays a zero.
         floats = joined.select_dtypes("float").columns
         joined[floats] = joined[floats].map(lambda value: float(f"{value:.6g}"))
-        runs.write_csv(out / f"{name}.csv", joined)
+        written.append(runs.write_csv(out / f"{name}.csv", joined))
     shows = ("group", "variant", "visible_name", "hidden_name")
     frame = images.frame[[column for column in shows if column in images.frame]]
-    runs.write_csv(out / "stacks.csv", frame.assign(image=[path.name for path in images.paths]))
+    frame = frame.assign(image=[path.name for path in images.paths])
+    written.append(runs.write_csv(out / "stacks.csv", frame))
     parameters = {"study": study, "images": images.folder.name, "n": len(images), "slow": slow}
-    runs.write_json(
-        out / "manifest.json", runs.manifest(parameters, command=command, variants=about)
-    )
+    more: dict[str, Any] = {"variants": about, "files": runs.seals(written)}
+    runs.write_json(out / "manifest.json", runs.manifest(parameters, command=command, **more))
     return out
 
 
 def load_sweep(folder: str | Path) -> dict[str, Report]:
-    """The reports of a study that `sweep` wrote, by the name of the choice."""
-    folder = Path(folder)
-    about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["variants"]
-    records = pd.read_csv(folder / "records.csv", dtype={"image": str})
-    table = pd.read_csv(folder / "table.csv")  # which knows the order of the methods
-    return {
-        name: Report(
-            records=records[records["variant"] == name].drop(columns="variant"),
-            wall=Wall.from_json(entry["wall"]),
-            methods=tuple(table[table["variant"] == name]["method"]),
-            random_level=entry["random_level"],
-            identity=entry["identity"],
-        )
-        for name, entry in about.items()
-    }
+    """The reports of a study that `sweep` wrote, by the name of the choice.
+
+    Raises
+    ------
+    CamwallError
+        No such folder; files that cannot be read, or do not belong together.
+    """
+    folder, then = Path(folder), "run the study again"
+    manifest = runs.read_json(folder / "manifest.json", then)
+    runs.check_seals(folder, manifest, then)
+    records = files.read_records(folder / "records.csv", ["variant"])
+    table = runs.read_csv(folder / "table.csv", then)  # which knows the order of the methods
+    with in_one_line(f"{folder} holds no study", then, ours=True):
+        reports = {
+            name: Report(
+                records=records[records["variant"] == name].drop(columns="variant"),
+                methods=tuple(table[table["variant"] == name]["method"]),
+                **files.about(entry, folder / "manifest.json"),
+            )
+            for name, entry in manifest["variants"].items()
+        }
+        for name, report in reports.items():
+            if {*report.methods} != {*report.records["method"]}:
+                raise ValueError(f"the methods of {name} are not the same in its two tables")
+    return reports
 
 
 def priced(reports: Mapping[str, Report]) -> pd.DataFrame:

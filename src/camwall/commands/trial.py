@@ -176,7 +176,7 @@ def trial(
         )
     if images is None:
         images = default_stacks().folder
-    paths = list(stacks.load(images).head(limit).paths)
+    paths, out = list(stacks.load(images).head(limit).paths), runs.made(out)
     rows, maps, certificates = [], {}, {}
     for network in [name for name in NETWORKS if only is None or name in only]:
         model = walled(network, paths)
@@ -215,21 +215,24 @@ def load_trial(
 
     Maps are of the size of EfficientNet-Lite0's images.
     """
-    import json
-
     import numpy as np
-    import pandas as pd
     import torch
 
+    from camwall import runs
+    from camwall.errors import in_one_line
     from camwall.methods.saliency import upsample
 
-    with np.load(folder / "maps.npz") as small:
+    folder, then = Path(folder), "run the trial again"
+    with (
+        in_one_line(f"{folder / 'maps.npz'} cannot be read", then),
+        np.load(folder / "maps.npz", allow_pickle=False) as small,
+    ):
         maps = {
             tuple(name.split("/")): upsample(torch.from_numpy(small[name])[None] / 255, (224, 224))
             for name in small
         }
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return pd.read_csv(folder / "table.csv"), maps, manifest  # type: ignore[return-value]
+    table = runs.read_csv(folder / "table.csv", then)
+    return table, maps, runs.read_json(folder / "manifest.json", then)  # type: ignore[return-value]
 
 
 def by_mechanism(measured: "pd.DataFrame", networks: dict[str, str]) -> "pd.DataFrame":

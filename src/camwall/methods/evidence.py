@@ -56,6 +56,8 @@ def check_images(model: WalledModel, images: Tensor) -> None:
     model.check_images(images)
     if not len(images):
         raise CamwallError("no images to explain: the batch is empty")
+    if not torch.isfinite(images).all():
+        raise CamwallError("the images hold NaN or infinite values: clean them first")
 
 
 class Evidence:

@@ -45,7 +45,7 @@ def leak(maps: Tensor, wall: int | Tensor | Wall, *, clear_of: Tensor | None = N
     >>> leak(torch.ones(1, 4, 4), Wall.rows(4, 4, 3))
     tensor([0.5000], dtype=torch.float64)
     """
-    if not isinstance(maps, Tensor) or maps.is_complex():
+    if not isinstance(maps, Tensor) or maps.is_complex() or maps.is_sparse or maps.is_meta:
         raise CamwallError(f"saliency maps are a real tensor [N, H, W], not {type(maps).__name__}")
     if not isinstance(wall, Wall):
         wall = Wall.of(wall, *(maps.shape[-2:] if maps.ndim > 1 else (0, 0)))

@@ -84,7 +84,7 @@ def build_wall(
     >>> model.wall, model.visible_cells.sum().item()
     (Wall(columns 0–7 of 16×16), 8)
     """
-    if construction not in _KINDS:
+    if construction not in (*_KINDS,):
         raise CamwallError(f"unknown construction {construction!r}; known: {', '.join(_KINDS)}")
     apart = construction == "apart"
     if apart and (visible_cells is not None or paint != "zero"):

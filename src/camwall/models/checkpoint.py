@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError, in_one_line
+from camwall.errors import CamwallError, check_file, check_path, in_one_line
 from camwall.models.masked import MaskedModel
 from camwall.models.paper import masked_vgg16, small_vgg
 from camwall.models.preprocessing import Preprocessing
@@ -78,6 +78,7 @@ def read_weights(path: str | Path, then: str = "save model.state_dict(), not the
     The checksums in the file are tried; one as old as PyTorch 1.5 has none. ``then`` is what a
     CamwallError says is to be done with a file that is no such.
     """
+    check_file(check_path("a file of weights", path))
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as parts:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.models.vgg import cfgs, make_layers
 
-from camwall.errors import CamwallError, check_count, extra
+from camwall.errors import CamwallError, check_count, check_number, extra
 from camwall.models.masked import MaskedModel
 from camwall.models.preprocessing import Preprocessing
 
@@ -177,11 +177,10 @@ def simple_cnn(
         Its ``setting`` has the sizes in the words of :mod:`camwall.theory`.
     """
     _at_least_one(filters=filters, classes=classes)
+    tau, seed = check_number("tau", tau, above=0), check_count("seed", seed, 0)
     with extra("theory"):
         from camwall.theory import Setting
-        from camwall.theory.chi import check_real
 
-    tau = float(check_real("tau", tau))
     setting = Setting(image_size, image_size, visible_rows, kernel, pool)
     model = MaskedModel(
         nn.Sequential(nn.Conv2d(1, filters, kernel, bias=False), nn.ReLU()),

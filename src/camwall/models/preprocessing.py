@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, inf
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from torchvision.transforms.functional import to_tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from camwall.errors import CamwallError, in_one_line
+from camwall.errors import CamwallError, check_count, check_list, check_number, in_one_line
 from camwall.images import read_image
 from camwall.wall import AnyWall, Wall
 
@@ -47,10 +48,19 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         # Whatever numbers and sequences a library or a file says it in.
-        height, width = (self.crop,) * 2 if isinstance(self.crop, int) else map(int, self.crop)
-        object.__setattr__(self, "crop", height if height == width else (height, width))
-        for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+        pair = (self.crop,) * 2 if isinstance(self.crop, Real) else check_list("crop", self.crop)
+        sides = [check_count("crop", side) for side in pair]
+        if len(sides) != 2:
+            raise CamwallError(f"crop is a side, or height and width, not {self.crop!r}")
+        object.__setattr__(self, "crop", sides[0] if sides[0] == sides[1] else tuple(sides))
+        if self.resize is not None:
+            object.__setattr__(self, "resize", check_count("resize", self.resize))
+        for name, above in (("mean", -inf), ("std", 0.0)):
+            values = check_list(name, getattr(self, name))
+            floats = tuple(check_number(name, value, above=above) for value in values)
+            object.__setattr__(self, name, floats)
+        if not len(self.mean) == len(self.std) > 0:
+            raise CamwallError("mean and std have one number for each channel, as many")
 
     @property
     def size(self) -> tuple[int, int]:

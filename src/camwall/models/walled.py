@@ -91,6 +91,8 @@ class WalledModel(nn.Module, ABC):
                 f"the images are on {images.device}, the model is on {weights.device}: bring one "
                 "to the other, images.to(...) or model.to(...)"
             )
+        if images.layout != torch.strided:
+            raise CamwallError(f"the images are {images.layout}: give a plain tensor, dense")
         wanted = weights.dtype
         if images.dtype != wanted and not torch.is_autocast_enabled(images.device.type):
             raise CamwallError(

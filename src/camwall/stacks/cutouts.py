@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camwall import data
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_path
 from camwall.images import read_image
 from camwall.stacks import compose, design, store
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
@@ -85,7 +85,7 @@ def open(
         parameters["beside"] = True
 
     def stacks() -> Iterator[Painted]:
-        source = data.stamps() if stamps is None else Path(stamps)
+        source = data.stamps() if stamps is None else check_path("stamps", stamps)
         for number, (variants, cast) in enumerate(zip(groups, _plan(seed, beside), strict=False)):
             yield from _paint(source, cast, variants, wall, seed, number)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import check_count, extra, in_one_line
+from camwall.errors import check_count, check_path, extra, in_one_line
 from camwall.images import read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
@@ -158,7 +158,7 @@ def gen(source: str | Path, out: str | Path, progress: bool = True) -> Stacks:
     CamwallError
         If the source has no images, one cannot be read or is not in the table.
     """
-    source = Path(source)
+    source = check_path("source", source)
     files = {path.name: path for path in store.image_files(source)}
     checksums = {name: store.sha256(path) for name, path in files.items()}
     labels = _labels(source / PROMPTS, list(files))

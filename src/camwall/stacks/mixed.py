@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from camwall import data
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_path, in_one_line
 from camwall.images import images_below, read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
@@ -75,7 +75,7 @@ def mix(
     published; its 100 images are read by :func:`camwall.stacks.load`.
     """
     groups, seed = design.groups(n, hidden, VARIANTS), check_count("seed", seed, 0)
-    wall, root = design.check_wall(wall, _LEAST), Path(source)
+    wall, root = design.check_wall(wall, _LEAST), check_path("source", source)
     classes = animal_classes(root)
     if hidden != "same" and len(classes) < 2:
         raise CamwallError(f"{root} has one animal class: hidden animals of another need two.")
@@ -122,8 +122,9 @@ def mix(
 def animal_classes(root: str | Path) -> Classes:
     """Find the animal classes of an ImageNet-style folder and their photographs, one at least."""
     root = Path(root)
-    if not root.is_dir():
-        raise CamwallError(f"no folder {root}.")
+    with in_one_line(f"the folder {str(root)[:200]!r} cannot be read", "give another"):
+        if not root.is_dir():
+            raise CamwallError(f"no folder {root}.")
     table = data.imagenet_classes().set_index("wnid")
     for base in (root, root / "val", root / "train"):
         found = [p for p in sorted(base.glob("n*")) if p.is_dir() and p.name in table.index]

@@ -1,7 +1,6 @@
 """A folder of stacks: images, a manifest, and the promise that nothing else lies in it."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import CamwallError, check_count, in_one_line
+from camwall.errors import CamwallError, check_count, check_path, in_one_line
 from camwall.images import SUFFIXES, images_below, read_image
 from camwall.stacks.design import SIDE
 from camwall.wall import Wall
@@ -81,6 +80,8 @@ class Stacks:
     def wall(self) -> Wall | None:
         """The wall that the stacks were built for; None where the manifest does not say."""
         parameters = self.info.get("parameters", {})
+        if not isinstance(parameters, dict):
+            raise ValueError(f"parameters are a JSON object, not {parameters!r}")
         if "wall" in parameters:
             return Wall.from_json(parameters["wall"])
         rows = {int(row) for row in self.frame.get("row", [])}
@@ -189,30 +190,32 @@ def build(
     progress
         Show a bar on stderr.
     """
-    folder = Path(folder)
+    folder = check_path("a folder of stacks", folder)
     wanted = {"builder": builder, "parameters": parameters, "seed": seed, "stacks": total}
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return _left_there(folder, wanted)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with runs.scratch_beside(folder) as scratch:
-        new = scratch / folder.name
-        (new / "images").mkdir(parents=True)
-        pixels, rows = hashlib.sha256(), []
-        bar = tqdm(stacks(), f"stacks ({builder})", total, disable=not progress)
-        for number, (image, row) in enumerate(bar):
-            name = f"images/{number:04d}.png"
-            image.save(new / name)
-            pixels.update(image.tobytes())
-            rows.append({"file": name, "sha256": sha256(new / name), **row})
-        runs.write_csv(new / _TABLE, pd.DataFrame(rows))
-        info = runs.manifest(parameters, seed, builder=builder, pixels_sha256=pixels.hexdigest())
-        runs.write_json(new / _INFO, info)
-        try:
-            # Replaces an empty folder; fails if another process has filled it since.
-            new.replace(folder)
-        except OSError:
+    with runs.writing(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             return _left_there(folder, wanted)
-    return load(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with runs.scratch_beside(folder) as scratch:
+            new = scratch / folder.name
+            (new / "images").mkdir(parents=True)
+            pixels, rows = hashlib.sha256(), []
+            bar = tqdm(stacks(), f"stacks ({builder})", total, disable=not progress)
+            for number, (image, row) in enumerate(bar):
+                name = f"images/{number:04d}.png"
+                image.save(new / name)
+                pixels.update(image.tobytes())
+                rows.append({"file": name, "sha256": sha256(new / name), **row})
+            table = runs.write_csv(new / _TABLE, pd.DataFrame(rows))
+            more = {"builder": builder, "pixels_sha256": pixels.hexdigest()}
+            info = runs.manifest(parameters, seed, **more, files=runs.seals([table]))
+            runs.write_json(new / _INFO, info)
+            try:
+                # Replaces an empty folder; fails if another process has filled it since.
+                new.replace(folder)
+            except OSError:
+                return _left_there(folder, wanted)
+        return load(folder)
 
 
 def _left_there(folder: Path, wanted: Mapping[str, Any]) -> Stacks:
@@ -240,12 +243,16 @@ def load(folder: str | Path) -> Stacks:
     CamwallError
         If its manifest cannot be read, or there is neither a whole manifest nor an image.
     """
-    folder = Path(folder)
-    if not (folder / _INFO).is_file() or not (folder / _TABLE).is_file():
+    folder = check_path("a folder of stacks", folder)
+    with in_one_line(f"the folder {str(folder)[:200]!r} cannot be read", "give another"):
+        described = (folder / _INFO).is_file() and (folder / _TABLE).is_file()
+    if not described:
         return Stacks(folder, pd.DataFrame({"file": [p.name for p in image_files(folder)]}), {})
-    with in_one_line(f"the manifest in {folder} cannot be read", "delete it and build it again"):
-        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
-        frame = pd.read_csv(folder / _TABLE, keep_default_na=False, na_values=[""])
+    then = "delete it and build it again"
+    info = runs.read_json(folder / _INFO, then)
+    runs.check_seals(folder, info, then)
+    frame = runs.read_csv(folder / _TABLE, then)
+    with in_one_line(f"the manifest in {folder} cannot be read", then, ours=True):
         frame = frame.astype({name: "Int64" for name in LABELS if name in frame})
         stacks = Stacks(folder, frame, info)
         _require_sound(stacks)
@@ -263,6 +270,8 @@ def _require_sound(stacks: Stacks) -> None:
             raise ValueError(f"{name!r} is no file below the folder")
     if frame["file"].duplicated().any():
         raise ValueError(f"{frame['file'][frame['file'].duplicated()].iloc[0]} is given twice")
+    if not frame["sha256"].astype(str).str.fullmatch("[0-9a-f]{64}").all():
+        raise ValueError("the column sha256 holds what is no checksum")
     for name in {*LABELS} & {*frame}:
         if not frame[name].dropna().between(0, 999).all():
             raise ValueError(f"{name} holds what is no class of ImageNet")

@@ -11,21 +11,37 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count, in_one_line
 
 Array = npt.NDArray[np.float64]
 
+MOST = 10**10  # trials, so that what weighs anything fits memory
 _TAIL = 1e-18  # mass that a grid may leave out on either side, below the rounding of a double
 _WIDEST_STEP = 0.1  # of log r: a trapezoid error of about exp(-π²/(2·0.1)) ≈ 1e-21
 
 
+def as_real(name: str, value: npt.ArrayLike) -> Array:
+    """``value`` as floats, or a :class:`CamwallError` for what is no number."""
+    with in_one_line(f"{name} must be a number, or an array of numbers", f"not {value!r:.60}"):
+        array = np.asarray(value)
+        if array.dtype.kind not in "iufO":
+            raise TypeError(f"it is of {array.dtype}")
+        return array.astype(float)
+
+
 def check_real(name: str, value: npt.ArrayLike, *, zero: bool = False) -> Array:
     """``value`` as floats, or a :class:`CamwallError` unless all are finite and > 0 (or >= 0)."""
-    array = np.asarray(value, dtype=float)
+    array = as_real(name, value)
     if not np.all(np.isfinite(array) & (array >= 0 if zero else array > 0)):
         rule = "at least 0" if zero else "above 0"
         raise CamwallError(f"{name} must be finite and {rule}, not {value!r}")
     return array
+
+
+def check_counts(name: str, value: npt.ArrayLike) -> None:
+    """Refuse what is no whole number above 0, nor an array of such."""
+    for count in as_real(name, value).flat:
+        check_count(name, float(count))
 
 
 def chi_mean(k: npt.ArrayLike) -> Array:
@@ -46,6 +62,8 @@ def binomial_half(trials: int) -> tuple[Array, Array]:
     -------
     k, weight : arrays of one length, about 10 standard deviations either side of the mean.
     """
+    if trials > MOST:
+        raise CamwallError(f"a width is at most {MOST:,}, not {trials:,}")
     half_width = 5 * np.sqrt(trials) + 20
     lowest, highest = trials / 2 - half_width, trials / 2 + half_width
     k = np.arange(max(0.0, np.floor(lowest)), min(trials, np.ceil(highest)) + 1)

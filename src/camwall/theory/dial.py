@@ -4,13 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import check_count
+from camwall.errors import CamwallError, check_count
 from camwall.theory.geometry import Setting
+
+
+def _within(values: Tensor, radius: int) -> int:
+    """The radius, no larger than one whose windows are all the whole map."""
+    return min(check_count("radius", radius, least=0), max(values.shape[-2:]))
 
 
 def _window_mean(values: Tensor, radius: int) -> Tensor:
     """The mean over the window around each position, clipped at the map's edge."""
-    radius = check_count("radius", radius, least=0)
+    radius = _within(values, radius)
     side = 2 * radius + 1
     return F.avg_pool2d(values, side, stride=1, padding=radius, count_include_pad=False)
 
@@ -31,6 +36,10 @@ def windowed_gradcam(maps: Tensor, gradients: Tensor, radius: int) -> Tensor:
     -------
     Tensor [N, h, w], not normalised.
     """
+    if not isinstance(maps, Tensor) or maps.ndim != 4 or not maps.is_floating_point():
+        raise CamwallError("maps and gradients are tensors [N, V, h, w] of floats")
+    if not isinstance(gradients, Tensor) or gradients.shape != maps.shape:
+        raise CamwallError(f"the gradients must be a tensor {list(maps.shape)}, as the maps")
     return torch.relu((_window_mean(gradients, radius) * maps).sum(1))
 
 
@@ -43,9 +52,9 @@ def dial_energy(setting: Setting, image: Tensor, radius: int) -> Tensor:
     filter. That is an approximation. It is exact for a window that cuts no visible pool: one that
     covers them all (GradCAM), and one that reaches none, where the square is 0.
     """
-    radius = check_count("radius", radius, least=0)
     seen = torch.zeros(1, *setting.map_shape, dtype=torch.double)
     seen[:, : setting.visible_map_rows, : setting.pooled_shape[1] * setting.pool] = 1
+    radius = _within(seen, radius)
     side = 2 * radius + 1
     area = side**2 * F.avg_pool2d(torch.ones_like(seen), side, 1, radius)
     share = _window_mean(seen, radius) / setting.pool**2  # n_w/A

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_number
+from camwall.theory.chi import check_real
 from camwall.theory.geometry import Setting
 from camwall.theory.heads import Spread, gaussian_std
 from camwall.theory.mixture import HalfNormalMixture
@@ -48,6 +49,10 @@ class FilterLaw:
 
     def __post_init__(self) -> None:
         check_count("filters", self.filters)
+        check_count("dimension", self.dimension)
+        check_number("tau", self.tau, above=0)
+        if check_real("q", self.q, zero=True).ndim != 1 or not len(self.q):
+            raise CamwallError("q is an array [Q] of the values over directions")
 
     @property
     def mean(self) -> float:
@@ -110,16 +115,16 @@ def filter_law(
     Raises
     ------
     CamwallError
-        ``directions`` that are no power of 2; a place off the map.
+        ``directions`` that are no power of 2, or beyond Sobol's; a place off the map.
     """
-    if directions & (directions - 1) or directions < 2:
+    if check_count("directions", directions, 2) & (directions - 1) or directions > 2**30:
         raise CamwallError(f"the number of directions must be a power of 2, not {directions}")
     (position,) = setting.numbered([place])
     sobol = stats.qmc.Sobol(setting.kernel**2, rng=np.random.default_rng(0))
     normal = stats.norm.ppf(np.clip(sobol.random(directions), 1e-12, 1 - 1e-12))
     units = F.normalize(torch.from_numpy(normal), dim=1)
     # One channel a filter: [Q, 1, h, w].
-    maps = torch.relu(units @ setting.patches(image.double())).view(-1, 1, *setting.map_shape)
+    maps = torch.relu(units @ setting.patches(image).double()).view(-1, 1, *setting.map_shape)
     spreads = spread(maps, setting.visible_cells(maps), 1.0)
     q = gaussian_std(spreads, maps).flatten(1)[:, position] ** 2
     return FilterLaw(filters, q.numpy(), setting.kernel**2, tau)

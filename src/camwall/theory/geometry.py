@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_list
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,12 @@ class Setting:
             No position, or one off the map.
         """
         h, w = self.map_shape
-        if not places or not all(i in range(h) and j in range(w) for i, j in places):
-            raise CamwallError(f"places must lie on the {h}x{w} map, not {list(places)}")
-        return [int(i * w + j) for i, j in places]
+        given = [check_list("a place", place) for place in check_list("places", places)]
+        if not given or not all(
+            len(place) == 2 and place[0] in range(h) and place[1] in range(w) for place in given
+        ):
+            raise CamwallError(f"places must lie on the {h}x{w} map, not {given}")
+        return [int(i * w + j) for i, j in given]
 
     def patches(self, image: Tensor) -> Tensor:
         """The patch that each position sees: [H, W] -> [k·k, hw].
@@ -99,6 +102,8 @@ class Setting:
         CamwallError
             An image of another size, or with NaN or infinite pixels.
         """
+        if not isinstance(image, Tensor) or image.is_complex():
+            raise CamwallError(f"the image must be a tensor of numbers, not {type(image).__name__}")
         if tuple(image.shape) != (self.image_rows, self.image_columns):
             raise CamwallError(
                 f"the image must be [{self.image_rows}, {self.image_columns}], "
@@ -106,7 +111,8 @@ class Setting:
             )
         if not torch.isfinite(image).all():
             raise CamwallError("the image holds NaN or infinite pixels: clean it first")
-        return F.unfold(image[None, None], self.kernel)[0]
+        values = image if image.is_floating_point() else image.double()
+        return F.unfold(values[None, None], self.kernel)[0]
 
     def visible_cells(self, maps: Tensor) -> Tensor:
         """The pooled cells P that the head reads: maps [..., V, h, w] -> [..., V, n]."""
@@ -115,4 +121,4 @@ class Setting:
 
     def patch_norms(self, image: Tensor) -> Tensor:
         """‖m‖₂ at every position, float64 [h, w]: the image's own local energy."""
-        return self.patches(image.double()).norm(dim=0).reshape(self.map_shape)
+        return self.patches(image).double().norm(dim=0).reshape(self.map_shape)

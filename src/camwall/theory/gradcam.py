@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from camwall.errors import CamwallError, check_count
-from camwall.theory.chi import check_real, relu_norm_mean, relu_norm_nodes
+from camwall.errors import CamwallError, check_count, check_list, in_one_line
+from camwall.theory.chi import check_counts, check_real, relu_norm_mean, relu_norm_nodes
 from camwall.theory.mixture import HalfNormalMixture
 
 Numbers = float | npt.NDArray[np.float64]
@@ -44,7 +44,8 @@ class GradCAMLaw:
     Raises
     ------
     CamwallError
-        A count that is none; a negative or non-finite value; ``positions`` or ``tau`` equal to 0.
+        A count that is none; a negative or non-finite value; ``positions`` or ``tau`` equal to 0;
+        more visible cells than positions; arrays that do not broadcast; a law beyond the numbers.
     """
 
     filters: npt.ArrayLike
@@ -55,13 +56,18 @@ class GradCAMLaw:
     head_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, counts in (("filters", self.filters), ("head_widths", self.head_widths)):
-            for count in np.ravel(counts).tolist():
-                check_count(name, count)
-        check_real("visible", self.visible, zero=True)
-        check_real("positions", self.positions)
+        check_counts("filters", self.filters)
+        check_counts("head_widths", check_list("head_widths", self.head_widths))
+        visible = check_real("visible", self.visible, zero=True)
+        positions = check_real("positions", self.positions)
         check_real("patch_norm", self.patch_norm, zero=True)
         check_real("tau", self.tau)
+        with in_one_line("the law's arguments do not go together", "give others"):
+            if np.any(visible > positions):
+                raise ValueError("a map has no more visible cells than positions")
+            with np.errstate(over="ignore", invalid="ignore"):
+                if not np.all(np.isfinite(self.second_moment)):
+                    raise ValueError("its second moment is beyond the numbers of a double")
 
     @property
     def scale(self) -> Numbers:
@@ -95,7 +101,8 @@ class GradCAMLaw:
     def positive(self) -> Numbers:
         """P(GC > 0) = ½ (1 - 2^-V) Π_l (1 - 2^-N_l), or 0 where GC is 0: at a black patch."""
         lit = (1 - np.power(0.5, self.filters)) * np.prod(1 - np.power(0.5, self.head_widths))
-        return np.sign(self.scale) * lit / 2
+        sees = np.sign(np.asarray(self.visible)) * np.sign(np.asarray(self.patch_norm))
+        return sees * lit / 2
 
     @property
     def wide_mean(self) -> Numbers:
@@ -171,7 +178,7 @@ def gradcam_bound(
     ``cells = 2·n``; bound and exact mean scale with √n alike. Negative, hence empty, below V = 20.
     Arguments and errors are those of `GradCAMLaw`.
     """
-    visible = np.divide(cells, 2)
+    visible = check_real("cells", cells, zero=True) / 2
     return GradCAMLaw(
         filters=filters, visible=visible, positions=positions, patch_norm=patch_norm, tau=tau
     ).bound
@@ -182,6 +189,7 @@ def gradcam_mean_expansion(filters: int) -> float:
 
     From the cumulants 1/2, 5/4, 11/2 of ReLU(g)² put into the expansion of E[√X] about E[X].
     """
+    check_count("filters", filters)
     return 1 - 5 / (8 * filters) - 23 / (128 * filters**2)
 
 
@@ -191,8 +199,9 @@ def wide_distance(filters: int) -> float:
     Times V it tends to (5/8)·max|x³ - 3x|φ(x) ≈ 0.344: the variance of the scale² is 5/V, and the
     Gaussian part leaves no term of order 1/√V. The atoms differ by 2^-V/2 at x = 0.
     """
-    # With n = 2/V and the rest 1 the wide limit is ReLU(Z) itself.
-    law = GradCAMLaw(filters=filters, visible=2 / filters, positions=1, patch_norm=1, tau=1)
+    # With ‖m‖ = √(2/V) and the rest 1 the wide limit is ReLU(Z) itself.
+    norm = np.sqrt(2 / check_count("filters", filters))
+    law = GradCAMLaw(filters=filters, visible=1, positions=1, patch_norm=norm, tau=1)
     wide = HalfNormalMixture(scales=np.ones(1), weights=np.ones(1))
     x = np.linspace(0, 6, 2001)
     return float(np.abs(law.distribution().sf(x) - wide.sf(x)).max())

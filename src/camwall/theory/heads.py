@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_number
 
 #: (maps, visible pooled cells, τ) -> standard deviations σ of the weights, [..., V]
 Spread = Callable[[Tensor, Tensor, float], Tensor]
@@ -23,23 +23,40 @@ Normal = Callable[
 ]  # draws of independent N(0, 1), [draws, *shape of what is given]
 
 
+def _check_maps(maps: Tensor, cells: Tensor, tau: float = 1.0) -> None:
+    """Refuse what are no maps [..., V, h, w] and cells [..., V, n], finite floats of one V."""
+    check_number("tau", tau, above=0)
+    for what, given, least in (("maps", maps, 3), ("cells", cells, 2)):
+        if not isinstance(given, Tensor) or not given.is_floating_point() or given.ndim < least:
+            raise CamwallError(f"{what} are a tensor of floats of at least {least} dimensions")
+        if not torch.isfinite(given).all() or 0 in given.shape:
+            raise CamwallError(f"{what} are empty, or hold NaN or infinite values")
+    if maps.shape[:-2] != cells.shape[:-1]:
+        raise CamwallError(
+            f"maps {list(maps.shape)} and cells {list(cells.shape)} are of different channels"
+        )
+
+
 def gradcam_spread(maps: Tensor, cells: Tensor, tau: float) -> Tensor:
     """GradCAM's σ_v = τ√n/(hw), [..., V]: the same for every map.
 
     Times √(n_v/n) it is that of a channel whose weight only n_v of the n cells hand on.
     """
+    _check_maps(maps, cells, tau)
     sigma = tau * math.sqrt(cells.shape[-1]) / (maps.shape[-1] * maps.shape[-2])
     return maps.new_full(maps.shape[:-2], sigma)
 
 
 def xgradcam_spread(maps: Tensor, cells: Tensor, tau: float) -> Tensor:
     """XGradCAM's σ_v = τ‖P_v‖₂ / Σ_p B_v[p], [..., V] (Fu et al., 2020); 0 for a map that is 0."""
+    _check_maps(maps, cells, tau)
     total = maps.sum((-2, -1))
-    return tau * cells.norm(dim=-1) / total.where(total > 0, 1)
+    return tau * cells.norm(dim=-1) / total.abs().where(total != 0, 1)
 
 
 def gaussian_std(spread: Tensor, maps: Tensor) -> Tensor:
     """Standard deviation √(Σ_v σ_v² B_v²) of S ~ N(0, ·), [..., h, w], for σ [..., V]."""
+    _check_maps(maps, spread[..., None] if isinstance(spread, Tensor) else spread)
     return (spread[..., None, None] * maps).norm(dim=-3)
 
 
@@ -55,6 +72,7 @@ def ablationcam_cauchy(maps: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     half of the time wherever a channel with Q_v > 0 is lit, and S = 0 elsewhere; ReLU(S) has no
     finite mean wherever the scale is not 0. Both are NaN where every Q_v is 0.
     """
+    _check_maps(maps, cells)
     energy = cells.square().sum(-1)[..., None, None]
     share = energy / energy.sum(-3, keepdim=True)
     location = (share * maps).sum(-3)
@@ -64,6 +82,11 @@ def ablationcam_cauchy(maps: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 def cauchy_positive(location: Tensor, scale: Tensor) -> Tensor:
     """P(S > 0) for a Cauchy S: ½ + arctan(location/scale)/π; 0 where both are 0."""
+    for each in (location, scale):
+        if not isinstance(each, Tensor) or not each.is_floating_point():
+            raise CamwallError("location and scale are tensors of floats")
+    if location.shape != scale.shape or (scale < 0).any():
+        raise CamwallError("location and scale are of one shape, the scale not negative")
     positive = 0.5 + torch.atan2(location, scale) / math.pi
     return positive.where((location > 0) | (scale > 0), 0)
 
@@ -130,11 +153,15 @@ def predicted_maps(
     CamwallError
         A method whose weights have no law here, with those that have.
     """
-    if method not in _WEIGHTS:
+    if method not in (*_WEIGHTS,):
         raise CamwallError(
             f"no law of weights is known for {method!r}; known: {', '.join(_WEIGHTS)}"
         )
     check_count("draws", draws)
+    check_count("seed", seed, 0)
+    _check_maps(maps, cells, tau)
+    if maps.ndim != 3:
+        raise CamwallError(f"maps are [V, h, w] here, not {list(maps.shape)}")
     maps, cells = maps.double(), cells.double()
     generator = torch.Generator().manual_seed(seed)
 

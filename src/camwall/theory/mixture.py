@@ -7,9 +7,17 @@ import numpy.typing as npt
 from scipy import special
 from scipy.optimize import brentq
 
-from camwall.errors import CamwallError
+from camwall.errors import CamwallError, check_count
+from camwall.theory.chi import as_real, check_real
 
 Array = npt.NDArray[np.float64]
+
+
+def _points(x: npt.ArrayLike) -> Array:
+    """Where a function of the law is asked for."""
+    if np.isnan(points := as_real("x", x)).any():
+        raise CamwallError("x holds NaN, which is no place")
+    return points
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,14 @@ class HalfNormalMixture:
 
     scales: Array
     weights: Array
+
+    def __post_init__(self) -> None:
+        scales, weights = (
+            check_real("scales", self.scales),
+            check_real("weights", self.weights, zero=True),
+        )
+        if scales.ndim != 1 or scales.shape != weights.shape or weights.sum() > 1 + 1e-9:
+            raise CamwallError("scales and weights are arrays of one length, the sum at most 1")
 
     @property
     def positive(self) -> float:
@@ -52,7 +68,7 @@ class HalfNormalMixture:
 
     def sf(self, x: npt.ArrayLike) -> Array:
         """P(X > x) for x of any shape; 1 below 0."""
-        x = np.asarray(x, dtype=float)
+        x = _points(x)
         with np.errstate(over="ignore"):  # x / a tiny scale: infinite, and Φ(-∞) = 0 is right
             upper = special.ndtr(-np.maximum(x, 0)[..., None] / self.scales) @ self.weights
         return np.where(x < 0, 1.0, upper)
@@ -63,7 +79,7 @@ class HalfNormalMixture:
 
     def pdf(self, x: npt.ArrayLike) -> Array:
         """The density of the part above 0 (it integrates to ``positive``); 0 for x <= 0."""
-        x = np.asarray(x, dtype=float)
+        x = _points(x)
         with np.errstate(over="ignore"):
             ratio = np.where(x > 0, x, np.inf)[..., None] / self.scales
             return np.exp(-(ratio**2) / 2) @ (self.weights / self.scales) / np.sqrt(2 * np.pi)
@@ -76,7 +92,7 @@ class HalfNormalMixture:
         CamwallError
             If a level lies outside [0, 1): a half-normal has no largest value.
         """
-        levels = np.asarray(level, dtype=float)
+        levels = check_real("level", level, zero=True)
         if not np.all((levels >= 0) & (levels < 1)):
             raise CamwallError(f"a quantile's level must lie in [0, 1), not {level!r}")
         return np.array([self._upper_quantile(1 - p) for p in levels.flat]).reshape(levels.shape)
@@ -93,5 +109,7 @@ class HalfNormalMixture:
         """``count`` independent draws of X."""
         scales = np.append(self.scales, 0.0)
         weights = np.append(self.weights, max(0.0, 1 - self.weights.sum()))
-        drawn = generator.choice(scales, size=count, p=weights / weights.sum())
+        drawn = generator.choice(
+            scales, size=check_count("count", count, 0), p=weights / weights.sum()
+        )
         return np.maximum(drawn * generator.standard_normal(count), 0)

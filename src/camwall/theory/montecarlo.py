@@ -21,8 +21,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
-from camwall.errors import CamwallError, check_count
-from camwall.theory.chi import check_real
+from camwall.errors import CamwallError, check_count, check_list, check_number
 from camwall.theory.geometry import Setting
 
 WeightsLaw = Literal["normal", "uniform"]
@@ -65,7 +64,10 @@ class Estimate:
     @classmethod
     def of(cls, draws: Tensor) -> "Estimate":
         """That of E[X] from draws [N] of X; of P(A) from booleans."""
-        x = draws.double()
+        if not isinstance(draws, Tensor) or draws.ndim != 1 or len(draws) < 2:
+            raise CamwallError("an estimate takes a tensor of at least 2 draws [N]")
+        if not torch.isfinite(x := draws.double()).all():
+            raise CamwallError("the draws hold NaN or infinite values")
         return cls(float(x.mean()), float(x.std() / len(x) ** 0.5))
 
     def errors_from(self, exact: float) -> float:
@@ -80,6 +82,9 @@ def coverage(values: Tensor, exact: float, batches: int = 100) -> int:
 
     Draws [N] are cut into equal batches; each has its own Student interval.
     """
+    check_number("exact", exact)
+    if not isinstance(values, Tensor) or values.ndim != 1 or not torch.isfinite(values).all():
+        raise CamwallError("coverage takes a tensor of finite draws [N]")
     size = len(values) // check_count("batches", batches)
     if size < 2:
         raise CamwallError(f"{len(values)} draws are too few for {batches} batches of at least 2")
@@ -136,11 +141,14 @@ def draw_networks(
         The chunks' sizes add up to ``networks``.
     """
     k, (h, w), (rows, columns) = setting.kernel, setting.map_shape, setting.pooled_shape
-    filters, tau = check_count("filters", filters), float(check_real("tau", tau))
+    filters, tau = check_count("filters", filters), check_number("tau", tau, above=0)
     if weights not in get_args(WeightsLaw):
         raise CamwallError(f"weights must be 'normal' or 'uniform', not {weights!r}")
-    patches = setting.patches(image.float())
-    generator = torch.Generator().manual_seed(seed)
+    patches = setting.patches(image).float()
+    generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
+    head_widths = tuple(
+        check_count("head_widths", n) for n in check_list("head_widths", head_widths)
+    )
     sizes = (filters * setting.cells, *head_widths, 1)
     in_head = sum(a * b for a, b in pairwise(sizes))
     for n in _chunks(networks, filters * (k * k + 2 * h * w) + in_head):
@@ -183,17 +191,18 @@ def simulate_gradcam(
     Tensor [walls, places, networks] of float32.
     """
     chosen = setting.numbered(places)
-    if not walls or not all(1 <= rows <= setting.pooled_shape[0] for rows in walls):
-        raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {list(walls)}")
-    filters, tau = check_count("filters", filters), float(check_real("tau", tau))
-    patches = setting.patches(image.double())[:, chosen]
+    walls = [check_count("walls", rows, 0) for rows in check_list("walls", walls)]
+    if not walls or min(walls) < 1 or max(walls) > setting.pooled_shape[0]:
+        raise CamwallError(f"walls must be 1 to {setting.pooled_shape[0]} rows, not {walls}")
+    filters, tau = check_count("filters", filters), check_number("tau", tau, above=0)
+    patches = setting.patches(image).double()[:, chosen]
     # F·M = (F·Q)·R with M = QR: the entries of F·Q are independent N(0, τ²), at most one a place.
     responses = torch.linalg.qr(patches).R.float()
     heights = sorted(set(walls))
     rows = torch.tensor([b - a for a, b in pairwise((0, *heights))], dtype=torch.float32)
     spread = (rows * setting.pooled_shape[1]).sqrt()
     order = [heights.index(rows) for rows in walls]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_count("seed", seed, 0))
     out = []
     for n in _chunks(networks, filters * (len(responses) + len(places) + 2 * len(heights))):
         maps = _draw((n, filters, len(responses)), tau, generator) @ responses

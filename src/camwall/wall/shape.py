@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.errors import CamwallError, check_count, in_one_line
+from camwall.errors import CamwallError, check_count, check_list, check_number, in_one_line
 from camwall.images import read_image
 
 Box = tuple[int, int, int, int]
@@ -51,12 +51,13 @@ class Wall:
         """Hide rectangles, each (top, left, bottom, right) with the last two exclusive."""
         height, width = check_count("height", height), check_count("width", width)
         hidden = torch.zeros(height, width, dtype=torch.bool, device="cpu")
-        for box in boxes:
-            top, left, bottom, right = (check_count("a box's edge", edge, 0) for edge in box)
+        for box in check_list("boxes", boxes):
+            edges = [check_count("a box's edge", edge, 0) for edge in check_list("a box", box)]
+            top, left, bottom, right = edges if len(edges) == 4 else (0, 0, 0, 0)
             if not (0 <= top < bottom <= height and 0 <= left < right <= width):
                 raise CamwallError(
-                    f"the box {(top, left, bottom, right)} is not (top, left, bottom, right) "
-                    f"within an image of {height}×{width}"
+                    f"the box {tuple(edges)} is not (top, left, bottom, right) within an image of "
+                    f"{height}×{width}"
                 )
             hidden[top:bottom, left:right] = True
         return Wall(hidden)
@@ -74,6 +75,7 @@ class Wall:
     @staticmethod
     def quadrant(height: int, width: int, *, top: bool = False, left: bool = False) -> "Wall":
         """Hide a quarter: the one at the bottom right unless ``top`` or ``left`` is asked for."""
+        height, width = check_count("height", height, 2), check_count("width", width, 2)
         first, end = (0, height // 2) if top else (height // 2, height)
         start, stop = (0, width // 2) if left else (width // 2, width)
         return Wall.boxes(height, width, [(first, start, end, stop)])
@@ -81,9 +83,10 @@ class Wall:
     @staticmethod
     def border(height: int, width: int, thickness: int) -> "Wall":
         """Hide a frame of so many pixels along all four sides."""
-        thickness = check_count("thickness", thickness)
+        height, width = check_count("height", height), check_count("width", width)
+        thickness = check_count("thickness", thickness, 0)
         inner = height - thickness, width - thickness
-        if not thickness < min(inner):
+        if not 0 < thickness < min(inner):
             raise CamwallError(f"a border of {thickness} does not fit {height}×{width}")
         return Wall(~Wall.boxes(height, width, [(thickness, thickness, *inner)]).hidden)
 
@@ -92,9 +95,11 @@ class Wall:
         height: int, width: int, size: int = 32, share: float = 0.3, seed: int = 0
     ) -> "Wall":
         """Hide a random share of the tiles of ``size`` × ``size`` pixels."""
+        height, width = check_count("height", height), check_count("width", width)
         size, seed = check_count("size", size), check_count("seed", seed, 0)
         tiles = -(-height // size), -(-width // size)
         count = tiles[0] * tiles[1]
+        check_number("share", share, above=0)
         if not 0 < round(share * count) < count:
             raise CamwallError(f"a share of {share} of {count} tiles hides none or all of them")
         chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -119,7 +124,8 @@ class Wall:
         Wall(columns 0–63 of 224×224)
         """
         if isinstance(given, str):
-            given = int(given) if given.isdecimal() else _written(given, height, width)
+            row = given.isdecimal() and len(given) < 10
+            given = int(given) if row else _written(given, height, width)
         if isinstance(given, bool) or not isinstance(given, int | Tensor | Wall):
             raise CamwallError(
                 "a wall is its first hidden row, a bool mask [H, W], a text or a camwall.Wall, not "
@@ -230,8 +236,9 @@ class Wall:
     @staticmethod
     def from_json(given: dict[str, Any]) -> "Wall":
         """The wall that `as_json` wrote down."""
-        height, width = given["shape"]
-        return Wall.boxes(height, width, given["hidden"])
+        with in_one_line(f"{str(given)[:80]} is no wall", "give what Wall.as_json gave"):
+            height, width = given["shape"]
+            return Wall.boxes(height, width, given["hidden"])
 
 
 #: What stands for a wall: its first hidden row, a mask [H, W] of hidden pixels, a text, or one.
@@ -252,19 +259,22 @@ _SHAPES: dict[str, Callable[..., Wall]] = {
 def _written(text: str, height: int, width: int) -> Wall:
     """The wall of a text that is no bare row: a shape and its numbers, or a picture's file."""
     name, *given = text.split(":")
+    what, then = f"{text[:80]!r} is no wall", "write it as rows:160, columns:64:left or border:32"
     if name not in _SHAPES:
-        if not Path(text).is_file():
+        with in_one_line(what, then):
+            picture = Path(text).is_file()
+        if not picture:
             raise CamwallError(
-                f"{text!r} is no wall: write its first hidden row, rows:160, columns:64:left, "
-                "border:32, quadrant:top:left, box:TOP:LEFT:BOTTOM:RIGHT or patches:32:0.3, or "
-                "name a picture that is white where pixels are hidden"
+                f"{what}: write its first hidden row, rows:160, columns:64:left, border:32, "
+                "quadrant:top:left, box:TOP:LEFT:BOTTOM:RIGHT or patches:32:0.3, or name a picture "
+                "that is white where pixels are hidden"
             )
         return Wall(torch.from_numpy(np.array(read_image(text).convert("L")) > 127))
     if given[1:] in (["below"], ["right"]):
         del given[1]
     elif given[1:] in (["above"], ["left"]) and name != "quadrant":
         given = ["0", given[0]]
-    with in_one_line(f"{text!r} is no wall", "write it as rows:160, columns:64:left or border:32"):
+    with in_one_line(what, then, ours=True):
         numbers = [
             float(word) if "." in word else int(word) for word in given if name != "quadrant"
         ]
