@@ -280,6 +280,15 @@ def test_a_rows_name_stays_while_its_numbers_scroll(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", [(390, "light")], indirect=True)
+def test_the_audits_formulas_fit_a_phone(page: Any) -> None:
+    """None of them is cut."""
+    opened(page, "audit")
+    page.wait_for_timeout(200)
+    assert page.locator("div.math mjx-container").count() > 1
+    assert page.locator("div.math mjx-container.larger").count() == 0
+
+
+@pytest.mark.parametrize("page", [(390, "light")], indirect=True)
 def test_the_first_screen_of_a_phone_has_the_live_wall(page: Any) -> None:
     """After title and two sentences: what is swapped, the photograph, two maps, the first score."""
     opened(page, "intro")
