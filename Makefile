@@ -53,7 +53,7 @@ book: $(SETUP) $(FRESH) ## Build the book: _build/html/index.html
 	  printf '%s\n' $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(WORKERS) sh -c \
 	    '$(BIN)/jcache notebook -p $(EXECUTED) execute --no-force -t 1200 "$$0" >/dev/null 2>&1; \
 	    echo "  $$0"'; \
-	  $(BIN)/jupyter-book build . -W --keep-going || exit 1; \
+	  OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . -W --keep-going || exit 1; \
 	  test $$complete = yes || { rm $(FRESH); \
 	    echo 'Some data is missing (see above): its pages say so. Run `make book` again to retry.'; }
 

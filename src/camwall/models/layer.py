@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from camwall.errors import CamwallError
@@ -177,9 +178,9 @@ def find_layer(
         raise CamwallError(
             f"the {kind} gives the same scores for two different images: load its weights first"
         )
-    for layer, output, cells in reversed(candidates):
+    for layer, cells in reversed(candidates):
         fit = cells.any() if name is not None else (cells > 1).all()
-        carries = partial(_carries_all, network, layer, images, output, scores)
+        carries = partial(_carries_all, network, layer, images, scores)
         if fit and (name is not None or (carries() and accept(layer))):
             return layer
     if name is None:
@@ -212,12 +213,13 @@ def _name(network: nn.Module, wanted: str | nn.Module | None) -> str | None:
 
 def _candidates(
     network: nn.Module, images: Tensor, wanted: str | None
-) -> tuple[list[tuple[Layer, Any, Tensor]], Tensor]:
-    """Of one pass the scores, and each (or the wanted) module's last output that is a map.
+) -> tuple[list[tuple[Layer, Tensor]], Tensor]:
+    """Of one pass the scores, and each (or the wanted) module whose last output is a map.
 
-    In order, with how many of its cells [N] a score has a gradient at.
+    In order, with how many of its cells [N] a score has a gradient at. The outputs themselves are
+    not kept, which of all modules together are many times what a pass needs.
     """
-    found: dict[str, tuple[Layer, Any]] = {}
+    found: dict[str, tuple[Layer, GradientEdge]] = {}
     calls: dict[str, int] = {}
     handles = []
     for name, module in network.named_modules():
@@ -230,7 +232,7 @@ def _candidates(
             if layer is None or not next(tensors(output)).requires_grad:
                 return None
             found.pop(name, None)  # last in order
-            found[name] = layer, output
+            found[name] = layer, get_gradient_edge(next(tensors(output)))
             return each_tensor(output, torch.Tensor.clone)  # what comes next may work in place
 
         handles.append(module.register_forward_hook(hook))
@@ -243,23 +245,24 @@ def _candidates(
             handle.remove()
     if not found or not scores.requires_grad:
         return [], scores
-    outputs = [next(tensors(output)) for _, output in found.values()]
     weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
-    grads = torch.autograd.grad(scores, outputs, weights, materialize_grads=True)
+    edges = [edge for _, edge in found.values()]
+    grads = torch.autograd.grad(scores, edges, weights, allow_unused=True)
     candidates = []
-    for (layer, output), grad in zip(found.values(), grads, strict=True):
-        moved = (layer.maps(grad, images.shape[2:]) != 0).any(dim=1)
-        candidates.append((layer, output, moved.flatten(1).sum(dim=1)))
+    for (layer, _), grad in zip(found.values(), grads, strict=True):
+        cells = torch.zeros(len(images), dtype=torch.long, device=scores.device)
+        if grad is not None:
+            cells = (layer.maps(grad, images.shape[2:]) != 0).any(dim=1).flatten(1).sum(dim=1)
+        candidates.append((layer, cells))
     return candidates, scores
 
 
-def _carries_all(
-    network: nn.Module, layer: Layer, images: Tensor, output: Any, scores: Tensor
-) -> bool:
+def _carries_all(network: nn.Module, layer: Layer, images: Tensor, scores: Tensor) -> bool:
     """Whether the output of the other image gives its scores: nothing passes the layer by."""
-    values = next(tensors(output))
-    swapped = _replaced(output, values, values.detach().flip(0))
     with torch.no_grad():
+        output = layer.output(network, images)
+        values = next(tensors(output))
+        swapped = _replaced(output, values, values.flip(0))
         return same(layer.run(network, images, lambda _: swapped), scores.flip(0), scores)
 
 
