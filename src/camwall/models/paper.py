@@ -203,16 +203,22 @@ def simple_cnn(
 def fit_simple(model: MaskedModel, images: Tensor, labels: Tensor, *, epochs: int = 15) -> None:
     """Train in place by Adam, on images [N, 1, H, H] and labels [N]; each step keeps the wall.
 
-    In batches of 64, in the same order each time.
+    In batches of 64, in the same order each time, and on one thread: several add up gradients in
+    another order, and some steps make another network of it.
     """
     if len(images) != len(labels):
         raise CamwallError(f"{len(images)} images need {len(images)} labels, not {len(labels)}")
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=generator).split(64):
-            loss = F.cross_entropy(model(images[chosen]), labels[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            model.apply_wall()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(images), generator=generator).split(64):
+                loss = F.cross_entropy(model(images[chosen]), labels[chosen])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                model.apply_wall()
+    finally:
+        torch.set_num_threads(threads)
