@@ -256,6 +256,8 @@
     Object.assign(tally, { count: 0, sum: 0, squares: 0, lit: 0 });
     root.dataset.count = 0;
     stand([frame], wall(), side);
+    // The picture lacks the image's border: its row r is row r + (kernel − 1)/2, and a cell reads as far below itself.
+    stand([picture], { ...wall(), at: wall().at + (kernel - 1) / 2 }, side);
     if (anew) look();
     if (!running) {
       running = true;

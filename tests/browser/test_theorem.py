@@ -65,6 +65,12 @@ def test_closed_forms_are_the_librarys(page: Any, filters: int, rows: int, norm:
     assert found["second"] == pytest.approx(law.second_moment, rel=1e-12)
     assert abs(found["drawn"] - law.mean) < 5 * found["error"]
     assert f"V = {filters}" in page.locator("output[for=tp-filters]").inner_text()
+    # On the picture, which lacks a row of border on top, the wall stands where the network's does.
+    at = page.locator(".lw-plate").first.evaluate(
+        "plate => Number(getComputedStyle(plate).getPropertyValue('--at'))"
+    )
+    seen = theory.Setting(30, 30, visible_rows=rows).visible_image_rows
+    assert 28 * at + 1 == pytest.approx(seen)
 
 
 def test_another_network_has_another_map(page: Any) -> None:
