@@ -62,8 +62,10 @@ test: $(SETUP) ## Test the library, the notebooks and the chapters (ARGS=--long:
 	$(BIN)/pytest --nbmake -n $(WORKERS) $(ARGS)
 
 # What takes longest is shared out; results/soak says what was tried.
+TWICE := tests/check/test_resume.py::test_two_processes_give_the_table_of_one \
+  tests/train/test_processes.py::test_two_processes_give_the_loss_curve_of_one
 soak: $(SETUP) ## Try kills, bad input and random networks for half an hour: results/soak
-	$(BIN)/pytest tests/soak tests/wall/test_holes.py --long --record results/soak -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest tests/soak tests/wall/test_holes.py $(TWICE) --long --record results/soak -n $(WORKERS) $(ARGS)
 
 gpu: $(SETUP) ## Try on a CUDA machine what only it can show, in eight minutes: results/gpu
 	$(BIN)/python benchmarks/gpu.py results/gpu

@@ -302,7 +302,7 @@ def test_processes_share_the_reading_and_stop_together(photographs, tmp_path, mo
                 shared(rank)
 
 
-def test_two_processes_give_the_table_of_one(photographs, tmp_path):
+def test_two_processes_give_the_table_of_one(photographs, tmp_path, record_property):
     """Shared out over two processes, the table is the same to the last digit."""
     # With --cpu, accelerate's launcher leaves the start of several processes to MPI.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
@@ -310,5 +310,6 @@ def test_two_processes_give_the_table_of_one(photographs, tmp_path):
     two = _evaluate(photographs, tmp_path / "two", [*launch, "--num_processes", "2", "-m"])
     one = _evaluate(photographs, tmp_path / "one", [sys.executable, "-m"])
     assert two == one
+    record_property("bytes by two processes and by one", len(two))
     files = {file.name for file in (tmp_path / "two" / "records").glob("records-*")}
     assert files == {"records-0000.jsonl", "records-0001.jsonl"}
