@@ -129,10 +129,12 @@ def maps() -> Iterator[Row]:
 
 
 def checks() -> Iterator[Row]:
-    """Seconds an image of a check, by the package grad-cam and at several batch sizes."""
+    """Seconds an image of a check, by the package grad-cam and by us, at several batch sizes."""
     model, methods = walled(PLACE), ["GradCAM", "GradCAM++", "HiResCAM", "LayerCAM"]
-    images, seconds = some_images(model, 8 if QUICK else 64), {}
-    for engine, batch in (("grad-cam", 1), *(("camwall", size) for size in (1, 4, 16, 64))):
+    images = some_images(model, 8 if QUICK else 64)
+    package = math.inf
+    trials = [("grad-cam", 1), ("grad-cam", 16), *(("camwall", size) for size in (1, 4, 16, 64))]
+    for engine, batch in trials:
         some = images[: max(8, batch)]
         options = {"batch": batch, "engine": engine, "progress": False}
         run = partial(camwall.check, model, some, methods, **options)
@@ -141,10 +143,12 @@ def checks() -> Iterator[Row]:
         except torch.OutOfMemoryError:
             yield row(f"{engine}, batch {batch}: out of memory", math.nan, "s/image")
             continue
-        seconds[engine] = took / len(some)
-        yield row(f"{engine}, batch {batch}", seconds[engine], "s/image", **peak)
-        times = seconds.get("grad-cam", math.nan) / seconds[engine]
-        yield row(f"{engine}, batch {batch}, against grad-cam", times, "times as fast")
+        seconds = took / len(some)
+        yield row(f"{engine}, batch {batch}", seconds, "s/image", **peak)
+        if engine == "grad-cam":
+            package = min(package, seconds)
+        else:
+            yield row(f"against grad-cam's best, batch {batch}", package / seconds, "times as fast")
 
 
 def steps() -> Iterator[Row]:
@@ -167,7 +171,7 @@ def step(part: str, precision: str, batch: int) -> Row:
     inputs = next(iter(trainer.train))
     seconds, peak = measured(lambda: trainer.optimise(iter([inputs])), 1 if QUICK else 10)
     trainer.check_finite()
-    how = f"{part}, {precision.replace('no', 'float32')}, batch {batch}"
+    how = f"{part}, {precision.replace('no', 'float32 as torch has it')}, batch {batch}"
     return row(how, batch / seconds, "images/s", **peak)
 
 
@@ -335,7 +339,7 @@ def tried(part: str, seconds: float) -> list[Row]:
         try:
             process.join(seconds)
         finally:
-            why = "stopped" if process.is_alive() else f"ended with {process.exitcode}"
+            late = process.is_alive()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.kill()
@@ -343,7 +347,7 @@ def tried(part: str, seconds: float) -> list[Row]:
         lines = out.read_text().split("\n")[:-1] if out.exists() else []
     rows = [{"part": part, **json.loads(line)} for line in lines]
     if process.exitcode:
-        why = f"{why} after {seconds:.0f} s"
+        why = f"stopped after {seconds:.0f} s" if late else f"died of {process.exitcode}"
         rows.append({"part": part, **row(why, math.nan, "", False)})
     return rows
 
