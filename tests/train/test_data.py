@@ -3,6 +3,8 @@
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -168,6 +170,24 @@ def test_a_full_disk_ends_a_shrink_with_one_line(folder, tmp_path):
     written, kept = shrink_folder(folder, tmp_path / "small", size=64, progress=False)
     assert written > 0
     assert written + kept == 20
+
+
+def test_a_killed_shrink_leaves_no_workers_behind():
+    """They end with it: all ends of its pipe are closed then."""
+    script = (
+        "import time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from camwall.train.shrink import end_with_parent\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(2, initializer=end_with_parent)\n"
+        "    list(pool.map(time.sleep, [0.1] * 4))\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert killed.stdout.readline() == b"at work\n"
+    killed.kill()
+    killed.communicate(timeout=60)
 
 
 def test_shrinking_refuses_what_it_cannot_do(folder, tmp_path):

@@ -1,6 +1,9 @@
 """A one-time shrink of a folder of images: what training decodes in each epoch gets smaller."""
 
 import io
+import multiprocessing
+import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -35,6 +38,17 @@ def shrink_file(name: str, source: Path, target: Path, size: int, quality: int) 
     with writing(path):
         write_atomic(path, lambda file: file.write_bytes(jpeg.getbuffer()))
     return None
+
+
+def end_with_parent() -> None:
+    """Let a worker of a pool end with the process that made it, which may have been killed."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()  # type: ignore[union-attr]  # a worker has one
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def shrink_folder(
@@ -90,7 +104,8 @@ def shrink_folder(
         raise CamwallError(f"{source} has images that differ in their extension alone: rename them")
     claim(target, {"size": size, "quality": quality}, file="shrunk.json")
     work = partial(shrink_file, source=source, target=target, size=size, quality=quality)
-    with alone(target), ProcessPoolExecutor(workers) if workers else nullcontext() as pool:
+    pool_of = partial(ProcessPoolExecutor, workers, initializer=end_with_parent)
+    with alone(target), pool_of() if workers else nullcontext() as pool:
         remove_unfinished(target)
         todo = [n for n in names if not (target / n).with_suffix(".jpg").exists()]
         made = pool.map(work, todo, chunksize=32) if pool else map(work, todo)
