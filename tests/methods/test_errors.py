@@ -81,7 +81,7 @@ def test_images_that_are_not_numbers(engine: str) -> None:
     """A NaN pixel too."""
     batch = images(vgg_like(0), 2)
     batch[0, 0, 0, 0] = float("nan")
-    refused("scores are not finite", batch=batch, engine=engine)
+    refused("images hold NaN", batch=batch, engine=engine)
 
 
 @pytest.mark.parametrize("engine", ["camwall", "grad-cam"])

@@ -71,7 +71,7 @@ def test_a_network_of_ones_own():
     assert_blind("HiResCAM", model)
     with pytest.raises(AssertionError, match="GradCAM sees through"):
         assert_blind("GradCAM", model)
-    with pytest.raises(camwall.CamwallError, match=r"a walled model: camwall\.build_wall"):
+    with pytest.raises(camwall.CamwallError, match=r"no walled model: camwall\.build_wall"):
         assert_blind("HiResCAM", torch.nn.Linear(3, 3))
 
 

@@ -84,7 +84,7 @@ def test_where_a_tie_goes_is_not_seen_by_gradcam_but_that_it_goes_somewhere():
     alpha = (weights.flatten(2) * live).sum(2) / SETTING.positions
     torch.testing.assert_close(before.mean((2, 3)), alpha)
     found = theory.Estimate.of(torch.relu(cams.gradcam(maps, before))[:, *PLACE])
-    spread = theory.gradcam_spread(maps, live, TAU) * live.double().mean(2).sqrt()
+    spread = theory.gradcam_spread(maps, live.double(), TAU) * live.double().mean(2).sqrt()
     std = theory.gaussian_std(spread, maps)[:, *PLACE]
     exact = theory.Estimate.of(std / (2 * torch.pi) ** 0.5)  # over heads exactly
     both = (found.standard_error**2 + exact.standard_error**2) ** 0.5
