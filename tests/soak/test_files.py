@@ -1,6 +1,13 @@
 """Checkpoints and folders of stacks that rotted, or that somebody else made, are refused."""
 
+import importlib
+import json
+import os
 import pickle
+import sys
+import zipfile
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -19,6 +26,8 @@ from camwall.processes import processes
 from camwall.runs import as_written, write_csv
 from camwall.stacks import load
 from camwall.stacks.store import sha256
+from tests.helpers.corpus import within
+from tests.soak.test_folders import json_made_otherwise
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +116,124 @@ def test_what_is_no_checkpoint_is_refused(content, checkpoint, tmp_path, monkeyp
         load_checkpoint(file)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pt"]
+
+
+class Shell:
+    """Code in other words."""
+
+    def __init__(self, run, *given):
+        self.run, self.given = run, given
+
+    def __reduce__(self):
+        return self.run, self.given
+
+
+#: What becomes of one weight; None where it is left out.
+WEIGHTS = {
+    "meta": lambda weight: weight.to("meta"),
+    "sparse": torch.Tensor.to_sparse,
+    "quantised": lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+    "complex": lambda weight: weight.to(torch.complex64),
+    "bool": lambda weight: weight > 0,
+    "8 bits": lambda weight: weight.to(torch.uint8),
+    "text": lambda weight: "weight",
+    "None": lambda weight: None,
+    "a list": lambda weight: weight.tolist(),
+    "nested": lambda weight: {"weight": weight},
+    "NaN": lambda weight: weight * torch.nan,
+    "infinite": lambda weight: weight + torch.inf,
+    "one row": lambda weight: weight[:1],
+    "one more": lambda weight: torch.cat([weight, weight]),
+    "flat": torch.Tensor.flatten,
+    "another dimension": lambda weight: weight[None],
+    "empty": lambda weight: weight[:0],
+    "no dimension": lambda weight: weight.sum(),
+    "a claim": lambda weight: torch.zeros(1).expand(2**33),
+    "a parameter": lambda weight: torch.nn.Parameter(weight),
+    "strides": lambda weight: weight.flip(0).contiguous().flip(0),
+    "code": lambda weight: Evil(),
+    "a call": lambda weight: Shell(os.system, "touch evil"),
+    "an evaluation": lambda weight: Shell(eval, "open('evil', 'w')"),
+    "an import": lambda weight: Shell(importlib.import_module, "antigravity"),
+    "a module": lambda weight: torch.nn.Linear(2, 2),
+    "left out": lambda weight: None,
+}
+
+
+def checkpoint_made_otherwise(file: Path, saved: dict, rng: Random) -> str:
+    """Write a checkpoint with something otherwise, and say what."""
+    weights, network = dict(saved["state_dict"]), saved["camwall_network"]
+    how = rng.choice(["weight", "weight", "description", "more", "parts"])
+    if how == "weight":
+        name, what = rng.choice(list(weights)), rng.choice(list(WEIGHTS))
+        weights[name] = WEIGHTS[what](weights[name])
+        if what == "left out":
+            del weights[name]
+        how = f"{name} {what}"
+    if how == "more":
+        name, what = rng.choice(["", "0", "x.weight", "../x", 3, None]), rng.choice(list(WEIGHTS))
+        weights[name] = WEIGHTS[what](torch.ones(2, 3))
+        how = f"more {name} {what}"
+    if how == "description":
+        text, how = json_made_otherwise(json.dumps(network), rng)
+        with suppress(ValueError, RecursionError):
+            network = json.loads(text)
+    torch.save({"camwall_network": network, "state_dict": weights}, file)
+    if how == "parts":
+        with zipfile.ZipFile(file) as parts:
+            held = {name: parts.read(name) for name in parts.namelist()}
+        at = rng.choice(list(held))
+        to = rng.choice(["../evil", "/evil", "evil/../../evil", f"{at}/../evil", None, at])
+        content = held.pop(at)
+        if to is not None:
+            content = rng.choice([content, content[:9], pickle.dumps(Evil()), b"x" * 10**6])
+            held[to] = content
+        with zipfile.ZipFile(file, "w") as parts:
+            for name, content in held.items():
+                parts.writestr(name, content)
+        how = f"{at} is {to}, {len(content)} bytes"
+    return how
+
+
+def said_of(model) -> dict:
+    """What a checkpoint says of its network beside the weights."""
+    told = {"masked": model.masked, "wall": str(model.wall), "made": model.made_by}
+    return told | {"way": str(model.preprocessing), "classes": model.class_names}
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize", "ignore:.*[Ss]parse")
+def test_a_checkpoint_made_otherwise_is_the_same_or_refused(
+    checkpoint, tmp_path, monkeypatch, record_property
+):
+    """In one line that names the file; no code in it is run, and no file beside it written."""
+    monkeypatch.chdir(tmp_path)
+    file, rng, bad, count = tmp_path / "bad.pt", Random(0), [], 60 if quick() else 600
+    saved, right = read_weights(checkpoint), load_checkpoint(checkpoint, certified=False)
+    wanted = right.state_dict()
+    for _ in range(count):
+        what = checkpoint_made_otherwise(file, saved, rng)
+        try:
+            with within(30):
+                found = load_checkpoint(file, certified=False)
+        except CamwallError as error:
+            if "\n" in str(error) or "bad.pt" not in str(error):
+                bad.append((what, f"says {error}"))
+        except Exception as error:
+            bad.append((what, f"a bare {error!r}"))
+        else:
+            weights = found.state_dict()
+            if weights.keys() != wanted.keys() or not all(
+                torch.equal(weights[name], wanted[name]) for name in wanted
+            ):
+                bad.append((what, "has other weights"))
+            elif (told := said_of(found)) != said_of(right) and "mean', 0) -1" not in what:
+                bad.append((what, f"says {told}"))
+        if (left := sorted(path.name for path in tmp_path.rglob("*"))) != ["bad.pt"]:
+            bad.append((what, f"leaves {left}"))
+    assert not bad, f"{len(bad)} of {count}:\n" + "\n".join(str(each)[:300] for each in bad)
+    assert "antigravity" not in sys.modules
+    assert not (tmp_path.parent / "evil").exists()
+    record_property("checkpoints made otherwise", count)
 
 
 @pytest.fixture

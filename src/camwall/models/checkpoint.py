@@ -44,6 +44,13 @@ def build(network: dict[str, Any]) -> MaskedModel:
     """The network of a description, with random weights."""
     given = dict(network)
     builder, names = BUILDERS[given.pop("name")], given.pop("class_names")
+    flags = given["masked"], given["preprocessing"].get("bicubic", False)
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError("masked and bicubic are True or False")
+    if names is not None and not (
+        isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError("class_names are a list of names")
     model = builder(**{**given, "preprocessing": Preprocessing(**given["preprocessing"])})
     model.class_names = None if names is None else tuple(names)
     return model
@@ -168,10 +175,16 @@ def load_checkpoint(
     with in_one_line(
         f"{path} is a checkpoint of camwall that lacks a part",
         "save it anew with camwall.save_checkpoint",
+        ours=True,
     ):
         with torch.device("meta"):
             model = build(network if masked is None else {**network, "masked": masked})
-        weights = {name: value.float().contiguous() for name, value in weights.items()}
+        # One of another shape may claim more than memory holds.
+        wanted = {name: value.shape for name, value in model.state_dict().items()}
+        fits = {name: value for name, value in weights.items() if value.shape == wanted.get(name)}
+        weights |= {name: value.float().contiguous() for name, value in fits.items()}
+    if odd := [name for name in fits if not torch.isfinite(weights[name]).all()]:
+        raise CamwallError(f"{path} holds {odd[0]!r} with values that are not finite: train anew")
     with fitting(path):  # as they are, not copied into random ones that were drawn first
         model.load_state_dict(weights, assign=True)
     model.apply_wall()
