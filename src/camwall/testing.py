@@ -69,7 +69,8 @@ def some_images(model: WalledModel, count: int = 4, seed: int = 0) -> Tensor:
     require_walled(model)
     count, seed = check_count("count", count), check_count("seed", seed, 0)
     channels = len(model.preprocessing.mean)
-    coarse = torch.rand(count, channels, 6, 6, generator=torch.Generator().manual_seed(seed))
+    gen = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, channels, 6, 6, generator=gen, device="cpu")
     pixels = F.interpolate(coarse, model.wall.shape, mode="bicubic").clamp(0, 1)
     return model.preprocessing.normalize(pixels).to(next(model.parameters()))
 

@@ -88,3 +88,25 @@ def test_a_layer_whose_reach_is_tried_is_tried_where_it_is():
     assert camwall.certify(model.double()).last_row_seen == 4
     with another_device() as place:
         assert camwall.certify(model.to(place)).last_row_seen == 4
+
+
+def test_the_default_device_may_be_another():
+    """What is built and drawn there, and what is drawn on the CPU, meet."""
+    with another_device() as place:
+        torch.set_default_device(place)
+        try:
+            walled = walled_model()
+            images = some_images(walled, 2)
+            report = camwall.check(walled, images, ["GradCAM", "HiResCAM"], progress=False)
+            conv, head = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8, 5)
+            network = nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+            way = camwall.Preprocessing(crop=32)
+            camwall.certify(camwall.build_wall(network, "patches:8:0.3", preprocessing=way))
+            assert camwall.twins(network, "GradCAM", preprocessing=way).equal
+            theirs = camwall.simple_cnn().head[2].weight
+        finally:
+            torch.set_default_device("cpu")
+        assert images.device == theirs.device == place
+        ours = camwall.simple_cnn().head[2].weight
+        assert torch.equal(theirs.cpu(), ours)
+    assert report.verdicts["verdict"].tolist() == ["sees through", "blind"]

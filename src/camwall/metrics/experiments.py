@@ -91,7 +91,7 @@ def _on_grid(model: WalledModel, maps: Saliency) -> float:
     (shown,) = moderate(maps.cut[:1])
     # The resize is linear, along rows and along columns: undone by least squares.
     along = [
-        F.interpolate(torch.eye(cells).double()[None], size, mode="linear")[0].T
+        F.interpolate(torch.eye(cells, device="cpu").double()[None], size, mode="linear")[0].T
         for cells, size in zip(hidden.shape, shown.shape, strict=True)
     ]
     for undone, least in ((_undone, -torch.inf), (_undone_and_uncut, 0.0)):

@@ -126,7 +126,8 @@ def mean_leak(maps: Tensor, wall: Wall) -> tuple[float, float]:
 @cache
 def random_level(wall: Wall, cells: tuple[int, int], *, draws: int = 1000, seed: int = 0) -> float:
     """The mean leak of maps that are noise: uniform on a grid (h, w) of cells, shown as any map."""
-    raw = torch.rand(draws, *cells, generator=torch.Generator().manual_seed(seed))
+    gen = torch.Generator().manual_seed(seed)
+    raw = torch.rand(draws, *cells, generator=gen, device="cpu")
     total = sum(float(leak(render(maps, wall.shape), wall).sum()) for maps in raw.split(50))
     return total / draws
 

@@ -145,7 +145,7 @@ def twins_each(
 
     def beside(size: tuple[int, ...]) -> Tensor:
         """False on a part of this size, True on the one beside it."""
-        part = torch.zeros(size, dtype=torch.bool)
+        part = torch.zeros(size, dtype=torch.bool, device="cpu")
         return torch.cat([part, ~part], dim=along)
 
     wall = Wall(beside(told.size))

@@ -245,7 +245,8 @@ def _candidates(
             handle.remove()
     if not found or not scores.requires_grad:
         return [], scores
-    weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
+    gen = torch.Generator().manual_seed(0)
+    weights = torch.randn(scores.shape, generator=gen, device="cpu").to(scores)
     edges = [edge for _, edge in found.values()]
     grads = torch.autograd.grad(scores, edges, weights, allow_unused=True)
     candidates = []

@@ -74,7 +74,7 @@ class MaskedModel(WalledModel):
                 f"{tuple(pooled.shape)} have {pooled.numel()}"
             )
         height, width = preprocessing.size
-        example = torch.zeros(1, len(preprocessing.mean), height, width)
+        example = torch.zeros(1, len(preprocessing.mean), height, width, device="cpu")
         reach = needed_rows(features, height, visible_map_rows, example)[0]
         if reach[-1]:
             raise CamwallError(
@@ -82,7 +82,9 @@ class MaskedModel(WalledModel):
                 "nothing is hidden: lower visible_map_rows"
             )
         wall = Wall.of(len(np.trim_zeros(reach, "b")), height, width)
-        super().__init__(Layer("features"), wall, visible, preprocessing)
+        place = next(head.parameters()).device
+        cells = visible if place.type == "meta" else visible.to(place)
+        super().__init__(Layer("features"), wall, cells, preprocessing)
         self.features, self.head = features, head
         self.map_shape, self.masked = map_shape, masked
         self.visible_map_rows, self.depth = visible_map_rows, depth

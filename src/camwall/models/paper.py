@@ -195,7 +195,8 @@ def simple_cnn(
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(0, tau, generator=generator)
+            drawn = torch.empty(parameter.shape, device="cpu")
+            parameter.copy_(drawn.normal_(0, tau, generator=generator))
     model.apply_wall()
     return model.eval()
 

@@ -116,8 +116,8 @@ class Preprocessing:
     def artificial(self, network: nn.Module, count: int, generator: torch.Generator) -> Tensor:
         """Inputs of the network's own type: ``count`` of uniform noise, a grey one and a ramp."""
         shape = len(self.mean), *self.size
-        noise = torch.rand(count, *shape, generator=generator)
-        ramp = torch.linspace(0, 1, shape[1])[:, None].expand(1, *shape)
+        noise = torch.rand(count, *shape, generator=generator, device="cpu")
+        ramp = torch.linspace(0, 1, shape[1], device="cpu")[:, None].expand(1, *shape)
         images = self.normalize(torch.cat([noise, torch.full_like(ramp, 0.5), ramp]))
         return images.to(next(network.parameters(), images))
 
@@ -148,7 +148,7 @@ def fill(name: str, images: Tensor, wall: Wall, preprocessing: Preprocessing) ->
         return torch.where(hidden, preprocessing.normalize(pixel), visible)
     if name == "noise":
         generator = torch.Generator().manual_seed(0)
-        pixels = torch.rand(images.shape[1:], generator=generator).to(images)
+        pixels = torch.rand(images.shape[1:], generator=generator, device="cpu").to(images)
         return torch.where(hidden, preprocessing.normalize(pixels), visible)
     mean = visible.sum(dim=(2, 3), keepdim=True) / (~hidden).sum()
     if name == "mean":

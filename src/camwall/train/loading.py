@@ -131,7 +131,7 @@ class Schedule:
         order = list(range(self.count))
         if self.seed is not None:
             gen = torch.Generator().manual_seed(derived_seed(self.seed, 0, self.epoch))
-            order = torch.randperm(self.count, generator=gen).tolist()
+            order = torch.randperm(self.count, generator=gen, device="cpu").tolist()
         for step in range(self.start, self.steps):
             mine = order[step * self.batch : (step + 1) * self.batch][self.rank :: self.world]
             for first in range(0, len(mine), self.micro_batch):

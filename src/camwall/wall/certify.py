@@ -88,7 +88,11 @@ def _seen(model: "WalledModel", image: Tensor, every_class: bool, gen: torch.Gen
         # A random combination of the classes has gradient 0 only where every class has: the
         # combinations for which anything else cancels form a set of probability 0.
         count = scores.shape[1]
-        weights = torch.eye(count) if every_class else torch.randn(2, count, generator=gen)
+        weights = (
+            torch.eye(count, device="cpu")
+            if every_class
+            else torch.randn(2, count, generator=gen, device="cpu")
+        )
         for weight in weights.to(scores):
             (grad,) = torch.autograd.grad(scores, image, weight[None], retain_graph=True)
             seen |= (grad != 0).any(dim=1)[0]  # NaN != 0 counts as seen
@@ -110,7 +114,7 @@ def _fills(images: Tensor, count: int, gen: torch.Generator) -> list[Tensor]:
     fills += [ramp.expand_as(images), images.roll(1, dims=0), images.flip(2), images.flip(3)]
     known = len(fills)
     for number in range(known, count):
-        noise = torch.randn(images.shape, generator=gen).to(images)
+        noise = torch.randn(images.shape, generator=gen, device="cpu").to(images)
         # First far ones of either sign: of any two pixels both orders come.
         fills.append(far * noise.sign() if number < known + 2 else (high - low) * noise)
     return fills[: max(count, 2)]

@@ -102,7 +102,8 @@ class Wall:
         check_number("share", share, above=0)
         if not 0 < round(share * count) < count:
             raise CamwallError(f"a share of {share} of {count} tiles hides none or all of them")
-        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        gen = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(count, generator=gen, device="cpu")
         hidden = torch.zeros(count, dtype=torch.bool, device="cpu")
         hidden[chosen[: round(share * count)]] = True
         large = hidden.view(tiles).repeat_interleave(size, 0).repeat_interleave(size, 1)

@@ -87,7 +87,7 @@ def _lime_of_sets(model: WalledModel, image: Tensor, target: Tensor) -> Tensor:
     """Samples weighed as in the authors' code: √exp(−d²/¼²), d the cosine distance of the sets."""
 
     def near(original: Tensor, perturbed: Tensor, chosen: Tensor, **_: Any) -> float:
-        distance = 1 - float(chosen.double().mean()) ** 0.5
+        distance = 1 - float(chosen.cpu().double().mean()) ** 0.5
         return exp(-(distance**2) / (2 * 0.25**2))
 
     kind = attr.Lime(model.scores, SkLearnLasso(alpha=0.01), similarity_func=near)
