@@ -38,6 +38,7 @@ def run(path: Path, threads: int, folder: Path) -> nbformat.NotebookNode:
     notebook = jupytext.read(path)
     where = {"metadata": {"path": str(path.parent if chapter else folder)}}
     size = {"CAMWALL_QUICK": "0" if chapter else "1", "OMP_NUM_THREADS": str(threads)}
+    size["OMP_WAIT_POLICY"] = "PASSIVE"  # more threads than cores wait without turning
     client = NotebookClient(notebook, timeout=1200, resources=where)
     return client.execute(env=os.environ | size)
 
