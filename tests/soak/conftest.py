@@ -1,5 +1,6 @@
 """``--record FOLDER``: what was tried, as a table with its manifest."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class Recorder:
     """Sums what tests say of themselves, one row a test function."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.rows, self.counted = folder, {}, {}
+    def __init__(self, folder: Path, command: str) -> None:
+        self.folder, self.command, self.rows, self.counted = folder, command, {}, {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Once for each of a test's phases, in the process that writes."""
@@ -45,7 +46,7 @@ class Recorder:
             if row["cases"]
         ]
         runs.write_csv(self.folder / "table.csv", pd.DataFrame(rows))
-        manifest = runs.manifest({}, seed=0, command="make soak")
+        manifest = runs.manifest({}, seed=0, command=self.command)
         runs.write_json(self.folder / "manifest.json", manifest)
 
 
@@ -53,4 +54,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """Nothing is recorded by the workers of a run."""
     folder = config.getoption("--record", None)
     if folder is not None and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(folder))
+        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+        config.pluginmanager.register(Recorder(folder, command))
