@@ -292,17 +292,21 @@ def alone(folder: Path) -> AbstractContextManager[None]:
     return held(folder / _HELD, f"another process is at work in {folder}: let it end")
 
 
+def sweep_beside(target: Path) -> None:
+    """Remove what killed processes left of `scratch_beside`, which nobody holds locked."""
+    for held in target.parent.glob(f".{glob.escape(target.name)}-*/{_HELD}"):
+        with suppress(Timeout, OSError), FileLock(held, timeout=0):
+            shutil.rmtree(held.parent, ignore_errors=True)
+
+
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
     """A new folder on the disk of ``target``, from where a finished folder is moved there.
 
-    It is removed at the end, whatever happens. What killed processes left, which nobody holds
-    locked, is removed at the start.
+    It is removed at the end, whatever happens, and what killed processes left at the start.
     """
     name = f".{target.name}-"
-    for held in target.parent.glob(f"{glob.escape(name)}*/{_HELD}"):
-        with suppress(Timeout, OSError), FileLock(held, timeout=0):
-            shutil.rmtree(held.parent, ignore_errors=True)
+    sweep_beside(target)
     with ExitStack() as stack:
         new = None
         while new is None or not new.exists():  # another process may sweep one before it is locked

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from camwall import config
 from camwall.errors import CamwallError, DataUnavailable
-from camwall.runs import scratch_beside
+from camwall.runs import scratch_beside, sweep_beside
 
 _STAMPS_URL = (
     "https://downloads.sourceforge.net/project/tuxpaint/tuxpaint-stamps/2022-06-04/"
@@ -150,6 +150,7 @@ def obtain(name: str) -> Path:
 def _obtained(name: str, target: Path) -> Path:
     source = SOURCES[name]
     if damaged(name, target) is None:
+        sweep_beside(target)  # of one that was killed once the data stood
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
