@@ -20,7 +20,7 @@ for module in pkgutil.walk_packages(camwall.__path__, "camwall."):
     if not module.name.endswith("__main__") and ".reproducers." not in module.name:
         try:
             importlib.import_module(module.name)
-        except ImportError as error:  # a package that no extra here has
+        except (ImportError, camwall.CamwallError) as error:  # a package that is not here
             print(module.name, error)
 print(len([name for name in sys.modules if name.startswith("camwall.")]), "rooms and modules", seen)
 """
