@@ -296,7 +296,7 @@
           ? `it moves by up to ${moves(moved)} (its response)`
           : `nothing of it moves (response ${moves(0)})`;
         return (
-          `${called(state[which])} puts ${percent(share)} of its map there (its leak), and when something else stands ` +
+          `${called(state[which])} has ${percent(share)} of its map’s norm there (its leak), and when something else stands ` +
           `there, ${then}.`
         );
       });
