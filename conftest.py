@@ -49,7 +49,8 @@ def leave_the_network() -> None:
 
     Data that is missing is said to be missing, as on any machine without a network. Python's own
     sockets are refused; other programs (apt-get, npm, git, a browser) are told of a proxy that is
-    not there. What opens a socket of its own in C, as gloo does, is not covered.
+    not there, but npm where it fetches axe-core. What opens a socket of its own in C, as gloo does,
+    is not covered.
     """
     sys.path.insert(0, str(OFFLINE))
     importlib.import_module("sitecustomize")  # once a process

@@ -1,4 +1,4 @@
-"""Nothing asks a network: not the library when it is imported, not the tests."""
+"""Nothing asks a network: not the library when it is imported, not the tests, but for axe-core."""
 
 import os
 import shutil
