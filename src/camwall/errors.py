@@ -14,6 +14,10 @@ from typing import Any
 class CamwallError(ValueError):
     """Input that camwall cannot use."""
 
+    def __str__(self) -> str:
+        """One line, also where a file's name has two."""
+        return " ".join(super().__str__().splitlines())
+
 
 class BlindnessError(CamwallError):
     """A model said to be blind to some pixels of the image is not; the message names them."""

@@ -56,6 +56,8 @@ def require_utf8(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise CamwallError(f"the file name {name!r} is not UTF-8: rename the file") from None
+    if "\r" in name:
+        raise CamwallError(f"the file name {name!r} holds the end of a line: rename the file")
 
 
 def contents(path: str | Path) -> bytes:
@@ -101,8 +103,14 @@ def upright(image: Image.Image) -> Image.Image:
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
-        levels = np.asarray(image, np.float64) / 257
-        return Image.fromarray(np.rint(levels).astype(np.uint8))
+        pixels = np.asarray(image)
+        levels = np.rint(pixels / 257).astype(np.uint8)
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+            levels = 255 - levels  # its 0 is white, which Pillow minds at 8 bits alone
+        clear = image.info.get("transparency")  # one level, by a chunk of PNG
+        if clear is None:
+            return Image.fromarray(levels)
+        return Image.fromarray(np.dstack([levels, np.where(pixels == clear, 0, 255)]).astype("u1"))
     if image.mode in ("I", "F"):
         raise ValueError(
             f"of values of mode {image.mode} no file says how much is white: save it with 8 or 16 "

@@ -202,7 +202,7 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f"{_UNFINISHED}{path.stem}."
+    prefix = f"{_UNFINISHED}{path.stem[:32]}."  # a name has room for 255 bytes
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -401,13 +401,16 @@ def read_csv(path: str | Path, then: str, **how: Any) -> "pd.DataFrame":
 
     with in_one_line(f"{path} cannot be read", then):
         check_file(path)
-        text = Path(path).read_text(encoding="utf-8-sig")
-        names, *rows = csv.reader(io.StringIO(text), strict=True) if text.strip() else [[]]
+        text = Path(path).read_bytes().decode("utf-8-sig")
+        names, *rows = csv.reader(io.StringIO(text, ""), strict=True) if text.strip() else [[]]
         if not names or "\0" in text or len({*names}) < len(names):
             raise ValueError("it is empty, holds a NUL byte, or one column twice")
         if any(row and len(row) != len(names) for row in rows):
             raise ValueError("a line has more or fewer entries than there are columns")
-        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""], **how)
+        frame = pd.read_csv(io.StringIO(text, ""), keep_default_na=False, na_values=[""], **how)
+        for name in frame.select_dtypes(exclude=["number", "bool"]):
+            frame[name] = frame[name].map(as_written)
+        return frame
 
 
 def _inert(value: Any) -> Any:

@@ -23,8 +23,8 @@ from camwall.models import Preprocessing
 from camwall.models.checkpoint import load_checkpoint, read_weights, save_checkpoint
 from camwall.models.paper import small_vgg
 from camwall.processes import processes
-from camwall.runs import as_written, write_csv
-from camwall.stacks import load
+from camwall.runs import as_written, read_csv, write_csv
+from camwall.stacks import load, outlines
 from camwall.stacks.store import sha256
 from tests.helpers.corpus import within
 from tests.soak.test_folders import json_made_otherwise
@@ -288,6 +288,27 @@ def test_a_manifest_that_no_builder_writes_is_refused(columns, said, stacks):
         load(stacks(**columns))
 
 
+@pytest.mark.parametrize(
+    ("columns", "seed", "said"),
+    [
+        ({"visible_source": "../outside.png"}, 0, "no file below the folder"),
+        ({"visible_source": "/outside.png"}, 0, "no file below the folder"),
+        ({"visible_source": ""}, 0, "unsupported operand"),
+        ({"group": -1, "visible_source": "x.png"}, 0, "non-negative"),
+        ({}, 0, "visible_source"),
+        ({}, "x", "seed must be a whole number"),
+    ],
+    ids=str,
+)
+def test_an_outline_is_of_the_stamps_that_are_there(columns, seed, said, stacks, tmp_path):
+    """A manifest that names a file elsewhere, or is no builder's, is refused."""
+    info = {"builder": "open", "seed": seed, "parameters": {"edition": 1}}
+    (tmp_path / "stamps").mkdir()
+    columns |= {"visible_sha256": sha256(tmp_path / "outside.png"), "variant": "same"}
+    with pytest.raises(CamwallError, match=f"manifest.*cannot be read .*{said}"):
+        outlines(load(stacks(json.dumps(info), **columns)), stamps=tmp_path / "stamps")
+
+
 def test_a_stack_that_is_not_the_one_described_is_refused(stacks):
     """Before a check begins."""
     folder = stacks()
@@ -307,3 +328,4 @@ def test_a_formula_as_a_file_name_is_inert_in_a_table(name, tmp_path):
         assert written["image"][0][0] not in "=+-@"
         assert as_written(written["image"][0]) == name
         assert (written["leak"][0], written["rank"][0]) == (-0.5, -1)
+        assert read_csv(tmp_path / "table.csv", "")["image"][0] == name

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from camwall.check import Report
+from camwall.check.verdicts import FINDINGS
 from camwall.commands.sweep import load_sweep
 from camwall.config import quick
 from camwall.errors import CamwallError
@@ -236,6 +239,67 @@ KINDS: dict[str, tuple[Callable, Callable, list[str]]] = {
     ),
     "run": (run, again, ["run.json"]),
 }
+
+
+#: What a line of records is given that no check wrote, with the checksum that it then has.
+LINES: list[dict[str, Any]] = [
+    *({name: odd} for name in ("image", "method", "leak", "empty", "target") for odd in ([], None)),
+    *({"leak": odd} for odd in ("x", -0.5, 7.0, True)),
+    *({"response": -1}, {"target": 1.5}, {"empty": 1}, {"image": "\ud800"}, {"new": 1}),
+    *({"pictures": odd} for odd in (None, [], ["x", "x"], ["AAAA", "AAAA"])),
+    *({"trial": odd} for odd in (3, {}, {"image": "1.png"}, dict.fromkeys(FINDINGS, "x"))),
+]
+
+
+@pytest.mark.parametrize("line", [*LINES, 3, [], None], ids=str)
+def test_a_record_that_no_check_wrote_is_refused(line, tmp_path):
+    """Its line is named, whatever checksum it has; a line more for a record is as good as one."""
+    (tmp_path / "alone").mkdir()
+    file = run(tmp_path / "alone") / "records-0000.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    record = json.loads(lines[0].partition(b"\t")[0])
+    for made in (line if not isinstance(line, dict) else record | line, record):
+        text = json.dumps(made).encode()
+        file.write_bytes(b"".join([b"%s\t%08x\n" % (text, crc32(text)), *lines]))
+        if made is record:
+            again(file.parent)
+        else:
+            with pytest.raises(CamwallError, match=r"line 1 of .*records-0000.jsonl is damaged"):
+                again(file.parent)
+
+
+def test_a_run_that_is_taken_up_has_the_groups_of_the_images_as_they_are_given(tmp_path):
+    """Another manifest of the same images may group them otherwise."""
+    paths = sorted(image_files(tmp_path).iterdir())
+    pairs = SimpleNamespace(paths=paths, groups=[0, 0, 0, 1, 1])
+    quiet(small_model(), paths, ["GradCAM"], run=tmp_path / "run")
+    found = quiet(small_model(), pairs, ["GradCAM"], run=tmp_path / "run")
+    assert found.table.equals(quiet(small_model(), pairs, ["GradCAM"]).table)
+
+
+def test_a_report_has_each_image_with_each_method_once(tmp_path):
+    """Rows that were lost or doubled, metrics that are texts, and pictures that are none."""
+
+    def refused(said: str, file: str, change: Callable[[str], str]) -> None:
+        made = shutil.copytree(origin, tmp_path / str(len(list(tmp_path.iterdir()))))
+        (made / file).write_text(change((made / file).read_text()))
+        with pytest.raises(CamwallError, match=f"{file} cannot be read .*{said}"):
+            Report.load(made)
+
+    origin = unsealed_report(tmp_path)
+    refused(
+        "each image with each method, once",
+        "records.csv",
+        lambda text: text[:-1].rpartition("\n")[0],
+    )
+    refused(
+        "each image with each method, once", "records.csv", lambda text: text + text.splitlines()[1]
+    )
+    refused(
+        "no names of metrics", "manifest.json", lambda text: text.replace('"response"', '"image"')
+    )
+    refused("''", "gallery.json", lambda text: '{"0.png": {"GradCAM": "x"}}')
+    refused("not an image", "gallery.json", lambda text: '{"0.png": {"": "AAAA"}}')
 
 
 def differing(found: dict[str, Any], wanted: dict[str, Any], what: str) -> list[str]:

@@ -57,6 +57,14 @@ def write(folder: Path) -> dict[str, np.ndarray]:
         exif[0x0112] = mark
         image.save(folder / f"turned-{mark}.png", exif=exif)
         shown[f"turned-{mark}.png"] = halves() / 255
+    # 65535 less the light, of which the file says that its 0 is white; one level that is clear.
+    dark = Image.fromarray(65535 - (LIGHT * 65535).astype(np.uint16))
+    dark.save(folder / "white0.tiff", tiffinfo={262: 0})
+    shown["white0.tiff"] = grey
+    deep = np.full((SIZE, SIZE), 300, np.uint16)
+    deep[8:] = 40_000
+    Image.fromarray(deep).save(folder / "16-clear.png", transparency=300)
+    shown["16-clear.png"] = np.where(deep[..., None] == 300, 1, deep[..., None] / 65535)
     hidden = np.full((SIZE, SIZE), 255, np.uint8)
     hidden[:8] = 0
     white = halves() / 255
@@ -84,6 +92,8 @@ def test_pictures_are_read_as_they_are_shown(tmp_path, record_property):
         }
         for where, pixels in found.items():
             assert np.abs(pixels - wanted).max() < 1 / 255, (where, name)
+    (tmp_path / "clear.png").rename(tmp_path / f"{'a' * 251}.png")
+    shown["a" * 251 + ".png"] = shown.pop("clear.png")
     shrink_folder(tmp_path, tmp_path.with_name("small"), size=SIZE, quality=95, progress=False)
     for name in filter(lambda name: name.endswith("png"), shown):
         with opened(tmp_path.with_name("small") / f"{Path(name).stem}.jpg") as image:
@@ -155,6 +165,10 @@ def test_what_a_folder_holds_is_read_or_refused(tmp_path, monkeypatch):
     (tmp_path / "3.png").unlink()
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe4.png")).touch()
     refused(r"'\\udce4.png' is not UTF-8: rename")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe4.png")).rename(tmp_path / "a\rb.png")
+    refused(r"'a\\rb.png' holds the end of a line: rename")
+    (tmp_path / "a\rb.png").rename(tmp_path / "a\nb.png")
+    refused("a b.png is not an image")
 
     def denied(folder):
         raise PermissionError(13, "Permission denied", str(folder))

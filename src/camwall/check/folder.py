@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from camwall.check.gallery import drawn
 from camwall.check.page import write_page
 from camwall.errors import CamwallError, check_list, in_one_line
 from camwall.runs import (
-    as_written,
     check_seals,
     read_csv,
     read_json,
@@ -30,6 +30,7 @@ MANIFEST, RECORDS, GALLERY, PAGE = "manifest.json", "records.csv", "gallery.json
 _TEXTS = dict.fromkeys(("image", "method", "repaint", "mechanism"), str)
 #: The columns that no records are without.
 _NEEDED = ("image", "method", "response", "leak", "leak_clear", "empty", "group")
+_NO_METRICS = (*_TEXTS, "empty", "group")
 _THEN = "write the report again"
 
 
@@ -62,11 +63,10 @@ def load(folder: Path) -> dict[str, Any]:
     check_seals(folder, manifest, _THEN)
     records = read_records(folder / RECORDS, manifest["identity"].get("metrics", []))
     gallery = read_json(folder / GALLERY, _THEN) if (folder / GALLERY).exists() else {}
-    if not all(
-        isinstance(each, dict) and all(isinstance(picture, str) for picture in each.values())
-        for each in gallery.values()
-    ):
-        raise _damaged(folder / GALLERY, "it is no gallery")
+    with in_one_line(f"{folder / GALLERY} cannot be read", _THEN, ours=True):
+        for each in gallery.values():
+            for picture in (each[""], *each.values()):
+                drawn(picture, (1, 1))
     return {
         "records": records,
         "wall": manifest["wall"],
@@ -84,19 +84,20 @@ def read_records(path: Path, more: Sequence[str]) -> pd.DataFrame:
         raise _damaged(path, f"it has no column {', '.join(lost)}")
     with in_one_line(f"{path} cannot be read", _THEN):
         for name in records:
-            if name in _TEXTS:
-                records[name] = records[name].map(as_written)
-            elif name not in ("group", "variant") and not is_numeric_dtype(records[name]):
+            if name not in (*_TEXTS, "group", "variant") and not is_numeric_dtype(records[name]):
                 raise ValueError(f"the column {name} holds what is no number")
-        if gaps := [
-            name for name in ("image", "method", "empty", "group") if records[name].isna().any()
-        ]:
+        if gaps := [n for n in ("image", "method", "empty", "group") if records[n].isna().any()]:
             raise ValueError(f"the column {gaps[0]} has a gap")
         if not len(records) or records["empty"].dtype != bool:
             raise ValueError("it has no records, or the column empty is not of True and False")
         shares = records[["leak", "leak_clear"]].to_numpy(float)
         if (shares < 0).any() or (shares > 1 + 1e-6).any() or (records["response"] < 0).any():
             raise ValueError("a leak is no share, or a response is negative")
+        keys = [name for name in ("variant", "image", "method") if name in records]
+        images, methods = records["image"].nunique(), records["method"].nunique()
+        whole = "variant" in records or len(records) == images * methods
+        if not whole or records.duplicated(keys).any():
+            raise ValueError("it has not each image with each method, once")
     return records
 
 
@@ -120,10 +121,9 @@ def about(manifest: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise ValueError(f"random_level is no share but {level!r}")
         if not isinstance(identity, dict) or not isinstance(identity.get("layer", ""), str):
             raise ValueError("identity is no JSON object, or its layer no name")
-        if not all(
-            isinstance(name, str) for name in check_list("metrics", identity.get("metrics", []))
-        ):
-            raise ValueError("metrics are no names")
+        metrics = check_list("metrics", identity.get("metrics", []))
+        if not all(isinstance(name, str) for name in metrics) or {*metrics} & {*_NO_METRICS}:
+            raise ValueError("metrics are no names of metrics")
         return {
             "wall": Wall.from_json(manifest["wall"]),
             "random_level": float(level),

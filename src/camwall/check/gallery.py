@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from camwall.images import opened
 from camwall.models import Preprocessing
 
 #: How many of a set's images are kept, and how large, in pixels along a side.
@@ -42,8 +43,10 @@ def _file(values: Tensor, kind: str) -> str:
 
 
 def drawn(file: str, size: Sequence[int]) -> Tensor:
-    """A picture of a gallery as [1 or 3, H, W] in [0, 1]."""
-    with Image.open(io.BytesIO(base64.b64decode(file))) as image:
+    """A picture of a gallery as [1 or 3, H, W] in [0, 1]; ValueError for what is none."""
+    with opened(base64.b64decode(file), "a picture of the gallery") as image:
+        if max(image.size) > SIDE or image.mode not in ("L", "RGB"):
+            raise ValueError(f"it is of {image.size} pixels, mode {image.mode}")
         values = torch.from_numpy(np.atleast_3d(np.asarray(image)).copy())
     pixels = values.permute(2, 0, 1)[None].float() / 255
     return F.interpolate(pixels, list(size), mode="bilinear")[0]

@@ -1,8 +1,10 @@
 """The loop of a check: images streamed, work shared, finished records kept."""
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import groupby, repeat
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
-from camwall.check.gallery import gathered_in, pictured
+from camwall.check.gallery import drawn, gathered_in, pictured
 from camwall.check.images import AnyImages, ImageSet, digest, model_digest
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
@@ -168,7 +170,8 @@ def check(
         "target": targets,
     }
     with state.main_process_first():  # it looks at the folder before any process writes there
-        store = RecordStore(run, identity, state.process_index, scores[0, :16].tolist())
+        sound = partial(_sound, metrics=said)
+        store = RecordStore(run, identity, state.process_index, scores[0, :16].tolist(), sound)
     with closing(store):  # until all are done: who comes now would tidy away what others write
         names = [method.name for method in asked]
         done = {(each["image"], each["method"]) for each in store.found if "trial" not in each}
@@ -199,7 +202,7 @@ def check(
                     store.add(_measured(pictures, group, evidence, method, measured, painted))
                     bar.update(len(group))
         found = store.found + gathered(store.added)
-        frame = _joined(found, pictures.names, names)
+        frame = _joined(found, pictures, names)
         # What to try is known once all is measured, so that it hangs on no order.
         known = {(each["image"], each["method"]) for each in found if "trial" in each}
         trials = [each for each in to_be_tried(frame, names) if each not in known]
@@ -217,7 +220,7 @@ def check(
                 store.add([{"image": image, "method": name, "trial": trial}])
         found = store.found + gathered(store.added)
     return Report(
-        records=_joined(found, pictures.names, names),
+        records=_joined(found, pictures, names),
         gallery=gathered_in(found, pictures.names, names),
         wall=model.wall,
         methods=tuple(names),
@@ -226,15 +229,51 @@ def check(
     )
 
 
-def _joined(found: list[Record], images: Sequence[str], methods: Sequence[str]) -> pd.DataFrame:
+#: The types of what a record holds that is no number, or no other number.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("image", "method"), (str,)),
+    **dict.fromkeys(("target", "prediction", "rank"), (int,)),
+    **dict.fromkeys(("mechanism", "repaint"), (str, type(None))),
+    "empty": (bool,),
+    "group": (int, float, str),
+}
+_NOT_NEGATIVE = ("target", "prediction", "rank", "seconds", *VERDICT, *FINDINGS)
+_SHARES = ("leak", "leak_clear", "on_grid", "retreated", "agreed")
+
+
+def _sound(record: Record, metrics: Sequence[str]) -> bool:
+    """Whether a record is one of `_measured` with these metrics, or of a trial; of any values."""
+    held = dict(record)
+    if "trial" in held:
+        trial = held.pop("trial")
+        held, wanted = trial | held, {"image", "method", *FINDINGS}
+        if trial.keys() != {*FINDINGS}:
+            return False
+    else:
+        if "pictures" in held:
+            picture, shown = held.pop("pictures")
+            drawn(picture, (1, 1)), drawn(shown, (1, 1))
+        wanted = {*OF_RECORDS, *VERDICT, *metrics} - {*FINDINGS} - ({"rank"} - held.keys())
+    json.dumps(held, ensure_ascii=False).encode()  # what no table could be written with
+    return (
+        held.keys() == wanted
+        and all(type(value) in _KINDS.get(name, (int, float)) for name, value in held.items())
+        and not any(held.get(name, 0) < 0 for name in _NOT_NEGATIVE)
+        and not any(held.get(name, 0) > 1 + 1e-6 for name in _SHARES)
+    )
+
+
+def _joined(found: list[Record], images: ImageSet, methods: Sequence[str]) -> pd.DataFrame:
     """The records of images and methods, in this order, with what their trials found."""
     keys = ["image", "method"]
-    wanted = pd.MultiIndex.from_product([images, methods], names=keys)
+    wanted = pd.MultiIndex.from_product([images.names, methods], names=keys)
     measured = pd.DataFrame([each for each in found if "trial" not in each])
     measured = measured.drop(columns="pictures", errors="ignore").drop_duplicates(keys)
     tried = [{**each, **each["trial"]} for each in found if "trial" in each]
     trials = pd.DataFrame(tried, columns=[*keys, *FINDINGS]).drop_duplicates(keys)
     frame = measured.set_index(keys).loc[wanted].reset_index()
+    # Another manifest of the same images may group them otherwise than when they were measured.
+    frame["group"] = frame["image"].map(dict(zip(images.names, images.groups, strict=True)))
     return frame.merge(trials.astype(dict.fromkeys(FINDINGS, float)), on=keys, how="left")
 
 

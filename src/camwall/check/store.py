@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class RecordStore:
     A line is a record as JSON, a tab, and its CRC-32 in hexadecimal digits. Each process appends to
     a file of its own (``records-PROCESS.jsonl``) and reads those of all at the start, ``found``;
     ``added`` are its own since. A last line that a kill cut off is left out, and cut off the file.
+    A ``sound`` record is one that the run could have made.
 
     Raises
     ------
@@ -36,6 +37,7 @@ class RecordStore:
         identity: dict[str, Any],
         process: int,
         scores: Sequence[float] = (),
+        sound: Callable[[Record], bool] = lambda record: True,
     ) -> None:
         self.found: list[Record] = []
         self.added: list[Record] = []
@@ -53,7 +55,7 @@ class RecordStore:
         with writing(folder), ExitStack() as stack:
             stack.enter_context(held(folder / f".process-{process:04d}.lock", told))
             for file in sorted(folder.glob("records-*.jsonl")):
-                self.found += _read(file)
+                self.found += _read(file, sound)
             self._file = stack.enter_context(self._path.open("ab"))
             kept = self._path.read_bytes().rpartition(b"\n")
             self._file.truncate(len(kept[0] + kept[1]))
@@ -76,7 +78,7 @@ class RecordStore:
         self._held.close()
 
 
-def _read(file: Path) -> list[Record]:
+def _read(file: Path, sound: Callable[[Record], bool]) -> list[Record]:
     """The records of a file, but for what stands after the last line's end."""
     found = []
     check_file(file)
@@ -90,8 +92,9 @@ def _read(file: Path) -> list[Record]:
             if checksum != b"%08x" % crc32(text):
                 raise ValueError
             record = json.loads(text)
-            record["image"], record["method"]
-        except (ValueError, TypeError, KeyError):
+            if not isinstance(record, dict) or not sound(record):
+                raise ValueError
+        except Exception:  # whoever wrote it
             raise CamwallError(
                 f"line {number} of {file} is damaged: delete that line, and its record is "
                 "computed again"

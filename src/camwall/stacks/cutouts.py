@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camwall import data
-from camwall.errors import CamwallError, check_count, check_path
+from camwall.errors import CamwallError, check_count, check_path, in_one_line
 from camwall.images import read_image
 from camwall.stacks import compose, design, store
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
@@ -132,14 +132,18 @@ def outlines(
         )
     source = data.stamps() if stamps is None else Path(stamps)
     found = np.zeros((len(stacks), SIDE, SIDE), bool)
+    then = "build the stacks again"
+    with in_one_line(f"the manifest in {stacks.folder} cannot be read", then, ours=True):
+        seed = check_count("seed", stacks.info["seed"], 0)
     for mask, row in zip(found, store.records(stacks.frame), strict=True):
-        file, checksum, box = (row[f"{animal}_{name}"] for name in ("source", "sha256", "box"))
-        if box is not None:
-            part = row["variant"] if animal == "hidden" else animal
-            copy = part == "same" and file == row["visible_source"]
-            mirror, _ = _facing(stacks.info["seed"], row["group"], part, copy)
-            stamp, place = _stamp(source, file, checksum), Box(*map(int, box.split()))
-            mask[:] = compose.fill(stamp, mirror, place).outline
+        with in_one_line(f"the manifest in {stacks.folder} cannot be read", then):
+            file, checksum, box = (row[f"{animal}_{name}"] for name in ("source", "sha256", "box"))
+            if box is not None:
+                part = row["variant"] if animal == "hidden" else animal
+                copy = part == "same" and file == row["visible_source"]
+                mirror, _ = _facing(seed, row["group"], part, copy)
+                stamp, place = _stamp(source, file, checksum), Box(*map(int, box.split()))
+                mask[:] = compose.fill(stamp, mirror, place).outline
     return found
 
 
@@ -251,7 +255,8 @@ def _facing(seed: int, group: int, part: str, copy: bool) -> tuple[bool, Random]
 
 
 def _stamp(source: Path, file: str, checksum: str) -> Image.Image:
-    """The cut-out of a stamp, if it is the picture that was labelled."""
+    """The cut-out of a stamp, if it is the picture that was labelled and lies there."""
+    store.require_below(source, file)
     image = read_image(source / file)
     if store.sha256(source / file) != checksum:
         raise CamwallError(

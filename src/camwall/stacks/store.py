@@ -261,13 +261,12 @@ def load(folder: str | Path) -> Stacks:
 
 def _require_sound(stacks: Stacks) -> None:
     """Refuse a manifest that no builder writes: it may be anybody's."""
-    frame, inside = stacks.frame, stacks.folder.resolve()
+    frame = stacks.frame
     needed = frame[["file", "sha256", *({"group", "row"} & {*frame})]]
     if (missing := needed.isna().any()).any():
         raise ValueError(f"the column {missing.idxmax()} has a gap")
     for name in frame["file"]:
-        if Path(name).is_absolute() or not (stacks.folder / name).resolve().is_relative_to(inside):
-            raise ValueError(f"{name!r} is no file below the folder")
+        require_below(stacks.folder, name)
     if frame["file"].duplicated().any():
         raise ValueError(f"{frame['file'][frame['file'].duplicated()].iloc[0]} is given twice")
     if not frame["sha256"].astype(str).str.fullmatch("[0-9a-f]{64}").all():
@@ -276,6 +275,13 @@ def _require_sound(stacks: Stacks) -> None:
         if not frame[name].dropna().between(0, 999).all():
             raise ValueError(f"{name} holds what is no class of ImageNet")
     _ = stacks.boxes  # whose entries are read there, and the wall's
+
+
+def require_below(folder: Path, name: str) -> None:
+    """ValueError for the name of a file that is not in a folder, as anybody's manifest may say."""
+    inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    if Path(name).is_absolute() or not inside:
+        raise ValueError(f"{name!r} is no file below the folder")
 
 
 def image_files(folder: str | Path) -> list[Path]:
