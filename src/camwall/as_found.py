@@ -1,13 +1,17 @@
 """Small things every use of a model needs: it is left as found, and its scores are numbers."""
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as of_all_modules
 
 from camwall.errors import CamwallError
 
@@ -28,9 +32,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def unhooked(module: nn.Module) -> bool:
-    """Whether what a module's class says is all that runs: no hook, no ``forward`` of its own."""
+    """Whether what a module's class says is all that runs.
+
+    No hook, of all modules neither, no method of its own, and not compiled to something else.
+    """
     hooks = module._forward_hooks or module._forward_pre_hooks
-    return not hooks and "forward" not in vars(module)
+    of_all = of_all_modules._global_forward_hooks or of_all_modules._global_forward_pre_hooks
+    own = any(callable(getattr(type(module), name, None)) for name in vars(module))
+    return not (hooks or of_all or own or module._compiled_call_impl)
 
 
 def finite(scores: Tensor) -> Tensor:
@@ -56,53 +65,116 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    return partial(getattr, owner, name), partial(setattr, owner, name)
+
+
+#: What code can set for the whole process: how it is read, and set again.
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    _attribute(torch.backends, "fp32_precision"),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _attribute(torch.backends.mkldnn, "enabled"),
+    *(
+        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
+        for kind in ("cpu", "cuda")
+    ),
+    (np.geterr, lambda before: np.seterr(**before)),
+    (os.getcwd, os.chdir),
+    (lambda: [*warnings.filters], partial(setattr, warnings, "filters")),
+)
+#: Where a tensor keeps its hooks.
+_TENSOR_HOOKS = "_backward_hooks", "_post_accumulate_grad_hooks"
+
+
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
     """Give a model back what code of others can change of it, come what may.
 
-    Gradients, of which it has none inside, and which parameters ask for one; each module's hooks,
-    parts, mode and methods. Values of parameters and buffers are not: `values_digest` tells.
+    Gradients, of which it has none inside, which parameters ask for one, their hooks, types and
+    layouts; each module's class, hooks, parts, mode and methods; hooks of all modules, and what is
+    set for the whole process. Values of parameters and buffers are not: `values_digest` tells.
     """
-    gradients = [(each, each.grad, each.requires_grad) for each in model.parameters()]
-    for parameter, _, _ in gradients:
+    parameters = [(each, each.data, each.grad, each.requires_grad) for each in model.parameters()]
+    hooks = [(each, at, getattr(each, at)) for each, *_ in parameters for at in _TENSOR_HOOKS]
+    for parameter, *_ in parameters:
         parameter.grad = None
-    modules = [(module, dict(vars(module))) for module in model.modules()]
+    modules = [(module, type(module), dict(vars(module))) for module in model.modules()]
+    own = [value for _, _, before in modules for value in before.values()]
     # Itself and not a copy is put back, which the handles of earlier hooks know.
+    of_all = [value for name, value in vars(of_all_modules).items() if name.startswith("_global")]
     dicts = [
-        (each, dict(each)) for _, own in modules for each in own.values() if isinstance(each, dict)
+        (each, dict(each))
+        for each in (*own, *of_all, *(found for _, _, found in hooks))
+        if isinstance(each, dict)
     ]
+    settings = []
+    for read, put in _SETTINGS:
+        with suppress(AttributeError, RuntimeError):  # not in this torch; mixed with older settings
+            settings.append((read, put, read()))
     try:
-        yield
+        with torch.inference_mode(False):  # which is left behind where code enters it
+            yield
     finally:
-        for module, before in modules:
+        for read, put, before in settings:
+            if read() != before:
+                put(before)
+        for module, kind, content in modules:
+            if type(module) is not kind:
+                module.__class__ = kind
             now = vars(module)
-            for name in now.keys() - before.keys():
-                if callable(getattr(type(module), name, None)):  # what is cached may stay
-                    del now[name]
-            now.update(before)
+            for name in now.keys() - content.keys():
+                del now[name]
+            now.update(content)
         for each, content in dicts:
             each.clear()
             each.update(content)
-        for parameter, gradient, asked in gradients:
-            parameter.grad = gradient
+        for parameter, values, gradient, asked in parameters:
+            parameter.data, parameter.grad = values, gradient
             parameter.requires_grad_(asked)
+        for parameter, at, found in hooks:
+            if getattr(parameter, at) is not found:
+                setattr(parameter, at, found)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let cuDNN's convolutions not round to TF32, by torch's newer settings where it has them."""
+    cudnn = torch.backends.cudnn
+    if not hasattr(cudnn, "conv"):
+        with cudnn.flags(enabled=cudnn.enabled, allow_tf32=False):
+            yield
+        return
+    before = cudnn.conv.fp32_precision
+    cudnn.conv.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        cudnn.conv.fp32_precision = before
 
 
 @contextmanager
 def same_bits(model: nn.Module) -> Iterator[None]:
     """Let a GPU compute the same bits from call to call, whatever is hidden.
 
-    Where geometry alone keeps hidden pixels from the scores, cuDNN stays out: by Winograd's or
-    Fourier's transform its convolutions round with pixels from outside of their windows.
+    Where geometry alone keeps hidden pixels from the scores, cuDNN and NNPACK stay out: by
+    Winograd's or Fourier's transform their convolutions round with pixels from outside of their
+    windows (NNPACK's in batches of 16 or more, on CPUs where oneDNN is not used).
     """
-    cudnn = torch.backends.cudnn
+    cudnn, others = torch.backends.cudnn, not getattr(model, "by_geometry", True)
     before = cudnn.enabled, cudnn.deterministic, cudnn.benchmark
-    cudnn.enabled = cudnn.enabled and not getattr(model, "by_geometry", True)
+    cudnn.enabled = cudnn.enabled and others
     cudnn.deterministic, cudnn.benchmark = True, False
+    (nnpack,) = torch.backends.nnpack.set_flags(others)
     try:
         yield
     finally:
         cudnn.enabled, cudnn.deterministic, cudnn.benchmark = before
+        torch.backends.nnpack.set_flags(nnpack)
 
 
 def plain_bytes(tensor: Tensor) -> Any:
@@ -111,8 +183,9 @@ def plain_bytes(tensor: Tensor) -> Any:
 
 
 def values_digest(model: nn.Module) -> int:
-    """A checksum of all parameters and buffers, a matter of milliseconds: it tells a change."""
+    """A checksum of all parameters, buffers and a wall, in milliseconds: it tells a change."""
+    wall: Any = getattr(model, "wall", None)
     found = 0
-    for value in (*model.parameters(), *model.buffers()):
+    for value in (*model.parameters(), *model.buffers(), *([wall.hidden] if wall else [])):
         found = crc32(plain_bytes(value), found)
     return found

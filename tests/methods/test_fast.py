@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from camwall import BlindnessError, CamwallError, WalledModel, certify, explain
+from camwall.as_found import kept
+from camwall.methods import Evidence
 from camwall.models import MaskedModel, visible_part
 from camwall.wall import needed_rows
 from tests.helpers.networks import (
@@ -190,3 +192,16 @@ def test_heads_that_only_look_like_a_linear_layer_first(name: str) -> None:
     found = explain(model, batch, "AblationCAM")
     theirs = explain(model, batch, "AblationCAM", engine="grad-cam")
     torch.testing.assert_close(found, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.filterwarnings("error:the trunk runs as it is")
+def test_the_newer_settings_of_precision_are_taken() -> None:
+    """They are left as found, and the trunk runs as fast as under the older ones."""
+    model = NETWORKS["resnet"](0)
+    evidence, cudnn = Evidence(model, images(model, 1)), torch.backends.cudnn
+    with kept(model):
+        torch.backends.fp32_precision = "tf32"
+        before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+        assert evidence.rows_read == model.rows_read
+        assert evidence._trunk is not None
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == before

@@ -537,6 +537,33 @@ def test_the_rest_is_tried_on_maps_of_no_image() -> None:
     assert rest.carrier is None
 
 
+RESTS = {
+    "cut where it is large": lambda maps, images: nn.functional.relu6(maps),
+    "dark where it is large": lambda maps, images: torch.where(maps > 0.6, 0.0, maps),
+    "by bright images": lambda maps, images: maps * (images.amax((1, 2, 3), True) < 8),
+}
+
+
+@pytest.mark.parametrize("name", RESTS)
+def test_what_a_function_makes_of_large_maps_is_not_left_out(name: str) -> None:
+    """Maps and scores are those of whole passes where a part that is no module has an effect."""
+
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, CHANNELS, 8, 4, 2), nn.ReLU())
+            self.head = nn.Linear(CHANNELS, CLASSES)
+            randomise(self, 0)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(RESTS[name](self.stem(images), images).mean(dim=(2, 3)))
+
+    model, images = build_wall(Cut().eval(), 16, "stem", preprocessing=PLAIN), 16 * noise()
+    for method in ("AblationCAM", "ScoreCAM"):
+        maps = [explain(model, images, method, 0, visible_only=each) for each in (True, False)]
+        torch.testing.assert_close(*maps, atol=1e-4, rtol=0)
+
+
 def test_walls_of_every_shape_around_tokens() -> None:
     """The cells of tokens lie as the image does."""
     torch.manual_seed(0)

@@ -1,11 +1,17 @@
 """A method of one's own spoils neither the model nor the methods after it, and is named."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.prune import random_unstructured
 
 import camwall
+from camwall.as_found import _SETTINGS
 from camwall.errors import CamwallError
 from camwall.models import Preprocessing
 from tests.helpers.checks import SIZE, flat, quiet, some_images
@@ -22,6 +28,10 @@ def model():
 
 def trunk(model):
     return next(part for part in model.modules() if isinstance(part, nn.BatchNorm2d))
+
+
+def layer(model):
+    return next(part for part in model.modules() if isinstance(part, nn.Conv2d))
 
 
 def hook(model):
@@ -57,7 +67,51 @@ def images_too(model):
     pass
 
 
-KEPT = [hook, another_forward, another_part, frozen, training, no_gradients, gradients, images_too]
+def another_class(model):
+    trunk(model).__class__ = type("Twice", (nn.BatchNorm2d,), {"forward": lambda self, x: 2 * x})
+
+
+def normed_weights(model):
+    weight_norm(layer(model))
+
+
+def pruned(model):
+    random_unstructured(layer(model), "weight", 0.5)
+
+
+def channels_last(model):
+    model.to(memory_format=torch.channels_last)
+
+
+def doubled(model):
+    model.double()
+
+
+def hook_of_weight(model):
+    layer(model).weight.register_hook(lambda gradient: 0 * gradient)
+
+
+def hook_of_all(model):
+    nn.modules.module.register_module_forward_hook(lambda module, given, found: 2 * found)
+
+
+def settings(model):
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.set_float32_matmul_precision("medium")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.mkldnn.enabled = False
+    torch.autocast("cpu").__enter__()
+    torch.inference_mode().__enter__()
+    warnings.simplefilter("ignore")
+    np.seterr(all="raise")
+
+
+KEPT = [
+    *(hook, another_forward, another_part, frozen, training, no_gradients, gradients, images_too),
+    *(another_class, normed_weights, pruned, channels_last, doubled, hook_of_weight, hook_of_all),
+    settings,
+]
 
 
 @pytest.mark.parametrize("does", KEPT, ids=lambda does: does.__name__)
@@ -65,12 +119,13 @@ def test_what_a_method_leaves_behind_is_put_back(does):
     """The methods after it find what it found, and a handle from before still removes its hook."""
 
     def mine(model, images, target):
+        maps = flat(model, images, target)
         does(model)
         images.zero_()
         target.zero_()
-        return flat(model, images, target)
+        return maps
 
-    walled, seen = model(), []
+    walled, seen, set_before = model(), [], [read() for read, _ in _SETTINGS]
     handle = trunk(walled).register_forward_hook(lambda *given: seen.append(1))
     alone = quiet(walled, some_images(), ["GradCAM", "HiResCAM"]).records
     after = quiet(walled, some_images(), [mine, "GradCAM", "HiResCAM"]).records
@@ -78,6 +133,9 @@ def test_what_a_method_leaves_behind_is_put_back(does):
     assert after.drop(columns="seconds").equals(alone.drop(columns="seconds"))
     assert walled.target_layer.__class__ is nn.Identity
     assert all(each.requires_grad and each.grad is None for each in walled.parameters())
+    assert not any(each._backward_hooks for each in walled.parameters())
+    assert [read() for read, _ in _SETTINGS] == set_before
+    assert not torch.is_inference_mode_enabled()
     handle.remove()
     seen.clear()
     walled(some_images())
@@ -90,11 +148,18 @@ def test_what_a_method_leaves_behind_is_put_back(does):
         lambda model: trunk(model).weight.data.mul_(1.5),
         lambda model: trunk(model).running_mean.add_(1e-6),
         lambda model: model.train()(some_images()),
+        lambda model: model.wall.hidden[0].fill_(True),
+        lambda model: setattr(
+            nn.Conv2d, "forward", lambda self, x: self._conv_forward(-x, self.weight, None)
+        ),
+        lambda model: setattr(F, "conv2d", lambda x, *rest: torch.conv2d(-x, *rest)),
     ],
-    ids=["a weight", "a statistic", "a pass in training mode"],
+    ids=["a weight", "a statistic", "a pass in training mode", "the wall", "a class", "a function"],
 )
-def test_a_method_that_changes_values_is_named(does):
+def test_a_method_that_changes_values_is_named(does, monkeypatch):
     """They cannot be put back, and what came after would be of another network."""
+    monkeypatch.setattr(nn.Conv2d, "forward", nn.Conv2d.forward)
+    monkeypatch.setattr(F, "conv2d", F.conv2d)
 
     def mine(model, images, target):
         with torch.no_grad():
@@ -103,6 +168,18 @@ def test_a_method_that_changes_values_is_named(does):
 
     with pytest.raises(CamwallError, match="mine changes the model's weights or batch stat"):
         quiet(model(), some_images(), [mine, "GradCAM"])
+
+
+@pytest.mark.parametrize("kind", [torch.zeros, np.zeros])
+def test_a_method_may_write_all_its_maps_into_one_array(kind):
+    """What it gave first stays what it was."""
+    array = kind((1, SIZE, SIZE))
+
+    def mine(model, images, target):
+        array[:] = images.square().mean(dim=1)
+        return array
+
+    assert quiet(model(), some_images(1), [mine]).verdicts["verdict"]["mine"] == "sees through"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from camwall import (
     certify,
     simple_cnn,
 )
+from camwall.as_found import same_bits
 from camwall.models import MaskedModel, WholeModel
 from camwall.models.walled import Through
 from camwall.wall import needed_rows
@@ -334,6 +335,9 @@ def test_nothing_is_proved_of_somebody_elses_code() -> None:
         lambda m: setattr(m.features[0], "forward", m.features[0].forward),
         lambda m: m.head.register_forward_pre_hook(nothing),
         lambda m: m.dense.register_forward_hook(nothing),
+        lambda m: setattr(m.features[0], "_conv_forward", m.features[0]._conv_forward),
+        lambda m: setattr(m.features[0], "_call_impl", m.features[0]._call_impl),
+        lambda m: setattr(m.features[0], "_compiled_call_impl", m.features[0].forward),
     ]
     for name, several in changes.items():
         for change in several:
@@ -344,6 +348,52 @@ def test_nothing_is_proved_of_somebody_elses_code() -> None:
             found = certify(model, probes=1, repaints=1)  # the wall itself is as it was
             assert found.proved is None
             assert "): nothing is proved; probed on 3 images" in str(found)
+
+
+@pytest.mark.parametrize("network", ["vgg", "resnet", "resnet apart"])
+def test_nothing_is_proved_under_a_hook_of_all_modules(network: str) -> None:
+    """It runs at each module, and here at none that a probe shows."""
+    model = NETWORKS[network](0)
+
+    def far(module: nn.Module, given: object, found: Tensor) -> Tensor:
+        return found + (found.amax() > 1e8).to(found)
+
+    handle = nn.modules.module.register_module_forward_hook(far)
+    try:
+        assert certify(model, probes=1, repaints=2).proved is None
+    finally:
+        handle.remove()
+    assert certify(model, probes=1, repaints=2).proved is not None
+
+
+@pytest.mark.parametrize("construction", ["whole", "apart"])
+def test_a_network_that_works_in_place_leaves_images_and_proof_alone(construction: str) -> None:
+    """Also one that does so for some inputs, or with gradients alone."""
+
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sub_(x.mean()).clamp_(-3, 3) if torch.is_grad_enabled() else x.clamp_(-9, 9)
+
+    parts = resnet_parts(0)
+    parts[0].insert(0, InPlace())
+    model = walled(parts, 20, construction=construction)
+    assert certify(model).proved is not None
+    batch = 100 * images(model, 2)
+    before, other = batch.clone(), batch.clone()
+    other[:, :, 20:] = 5.0
+    assert torch.equal(model(batch), model(other))
+    assert torch.equal(batch, before)
+
+
+def test_batches_of_any_size_are_blind_by_every_convolution_of_a_cpu(monkeypatch) -> None:
+    """NNPACK's, which round with pixels outside of their windows, stay out of what is measured."""
+    model = NETWORKS["vgg"](0)
+    batch = images(model, 16)
+    other = batch.clone()
+    other[:, :, model.wall.row :] = 1e4
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    with same_bits(model), torch.no_grad():
+        assert torch.equal(model(batch), model(other))
 
 
 def test_the_simple_network_is_proved_by_geometry_as_it_was_made() -> None:

@@ -6,7 +6,7 @@ once it is resized; bilinear with half-pixel centres, as ``cv2.resize``.
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 
 import numpy as np
@@ -100,7 +100,15 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
     """What a function gives for copies of the images, with the model left as it was."""
     model, images = evidence.model, evidence.images.detach()
     assert method.function is not None
+    evidence.rest, evidence.gradients  # noqa: B018 - found while all is as it was
     before = evidence.once("values", lambda: values_digest(model), shared=True)
+    image = evidence.once("an image", lambda: images[:1], shared=True)
+
+    def scores() -> Tensor:
+        with torch.no_grad(), same_bits(model), evaluating(model):
+            return model.scores(image)
+
+    scored = evidence.once("its scores", scores, shared=True)
     with (
         same_draws(seed),
         same_bits(model),
@@ -109,17 +117,24 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
         torch.enable_grad(),
     ):
         found = method.function(model, images.clone(), evidence.target.clone())
-    if values_digest(model) != before:
+    same = values_digest(model) == before
+    with suppress(Exception):  # of what it left behind
+        same = same and torch.equal(scores(), scored)
+    if not same:
         raise CamwallError(
-            f"{method.name} changes the model's weights or batch statistics, which spoils what "
-            "comes after it: let it work on a copy, and build or load this model anew"
+            f"{method.name} changes the model's weights or batch statistics, or the code that "
+            "layers run, which spoils what comes after it: let it work on a copy, and build or "
+            "load this model anew"
         )
     wanted = [len(images), *images.shape[2:]]
     with in_one_line(
         f"{method.name} gave a {type(found).__name__} that is no maps",
         f"a saliency function returns {wanted}, one map at the image's size for each image",
     ):
-        maps = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+        # A copy: a method may write all its maps into one array.
+        maps = (
+            found.detach().clone() if isinstance(found, Tensor) else torch.tensor(np.array(found))
+        )
         if maps.layout != torch.strided or maps.is_meta or maps.is_complex():
             raise TypeError(f"{maps.dtype} {maps.layout} on {maps.device}")
     if list(maps.shape) != wanted:

@@ -239,7 +239,7 @@ def _candidates(
     try:
         with torch.enable_grad():
             # Images that want a gradient: so does each output, also where weights are frozen.
-            scores = scores_of(network(images.clone().requires_grad_()))
+            scores = scores_of(network(images.clone().requires_grad_().clone()))
     finally:
         for handle in handles:
             handle.remove()

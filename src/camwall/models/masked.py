@@ -179,8 +179,8 @@ class MaskedModel(WalledModel):
         if not all(map(known, leaves(self.features))):
             return None
         return (
-            "by geometry for every input whose maps are finite: no hidden pixel lies in the "
-            "receptive field of a weight that is not 0"
+            "by geometry for every input whose maps are finite, in evaluation mode: no hidden "
+            "pixel lies in the receptive field of a weight that is not 0"
         )
 
 

@@ -150,10 +150,8 @@ class WalledModel(nn.Module, ABC):
 
     def as_made(self, kind: type[nn.Module]) -> bool:
         """Whether only the code of ``kind`` runs: no subclass, no hook, nothing for a method."""
-        replaced = [name for name in vars(self) if callable(getattr(type(self), name, None))]
-        plain = unhooked(self) and unhooked(self.target_layer)
-        passes = type(self.target_layer) is nn.Identity and plain
-        return type(self) is kind and not replaced and passes
+        passes = type(self.target_layer) is nn.Identity and unhooked(self.target_layer)
+        return type(self) is kind and type(self.layer) is Layer and unhooked(self) and passes
 
 
 class WholeModel(WalledModel):
@@ -205,7 +203,8 @@ class WholeModel(WalledModel):
         return torch.where(self.visible_cells, maps, 0.0)
 
     def _hidden(self, images: Tensor) -> Tensor:
-        return self.layer.maps_of(self.twins[1], self.unseen(images))
+        # A copy: a network may work in place, and the visible pass is of the images as they are.
+        return self.layer.maps_of(self.twins[1], self.unseen(images).clone())
 
     def _run(self, trunk: nn.Module | None, images: Tensor, through: Through) -> Tensor:
         """Scores where the rest reads, of the visible maps, what ``through`` makes of them."""
@@ -287,7 +286,7 @@ class ApartModel(WholeModel):
         return (first, second) if self._hidden_last else (second, first)
 
     def seen(self, images: Tensor) -> Tensor:
-        return self._sides(images)[0]
+        return self._sides(images)[0].clone()
 
     def unseen(self, images: Tensor) -> Tensor:
         return self._sides(images)[1]
