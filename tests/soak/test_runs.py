@@ -2,13 +2,16 @@
 
 from functools import partial
 from random import Random
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import camwall
 from camwall.check import store
+from camwall.check.identity import model_digest
 from camwall.config import quick
 from camwall.errors import CamwallError
 from camwall.models import Preprocessing
@@ -54,6 +57,53 @@ def test_a_run_knows_its_network(name, tmp_path):
         quiet(model, some_images(), ["GradCAM"], run=tmp_path / str(model is first))
     with pytest.raises(CamwallError, match=r"holds another run \(another (model|scores)"):
         quiet(OTHERS[name](), some_images(), ["GradCAM"], run=tmp_path / "True")
+
+
+class Given(nn.Module):
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+
+def buffered(value):
+    module = nn.Module()
+    module.register_buffer("held", torch.tensor(value), persistent=False)
+    return module
+
+
+def hooked(module, forward):
+    module.register_forward_hook(forward)
+    return module
+
+
+def running(value):
+    return type("Running", (nn.Module,), {"forward": lambda self, images: value * images})()
+
+
+HOLDS = {
+    "a tensor": lambda value: Given(torch.tensor(value)),
+    "an array": lambda value: Given([np.float32(value)]),
+    "a word for it": lambda value: Given({"gain": value}),
+    "an object": lambda value: Given(SimpleNamespace(gain={value})),
+    "part of a function": lambda value: Given(partial(torch.mul, other=value)),
+    "a function around it": lambda value: Given(lambda images: value * images),
+    "a buffer that is not kept": buffered,
+    "a forward around it": running,
+    "the code of a function": lambda value: Given(
+        (lambda images: 2 * images) if value == 1 else (lambda images: 3 * images)
+    ),
+    "the code of a hook": lambda value: hooked(
+        nn.ReLU(), (lambda *given: 2 * given[2]) if value == 1 else (lambda *given: 3 * given[2])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_what_a_network_holds_and_runs_is_its_own(name):
+    """Also where it moves a score by less than devices do."""
+    first, again, other = (model_digest(nn.Sequential(HOLDS[name](v))) for v in (1.0, 1.0, 1.001))
+    assert first == again
+    assert first != other
 
 
 def test_a_run_goes_on_with_scores_that_rounded_otherwise(tmp_path, monkeypatch):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from camwall.as_found import plain_bytes
 from camwall.check.gallery import SHOWN
+from camwall.check.identity import digest
 from camwall.errors import CamwallError, check_count, check_list
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
@@ -146,35 +146,3 @@ def _file_digest(path: Path) -> bytes | str:
     except CamwallError as error:
         return str(error)
     return hashlib.sha256(content).digest()
-
-
-def digest(values: Sequence[Any]) -> str:
-    """A checksum of tensors, arrays or numbers: shapes, types and values."""
-    sha = hashlib.sha256()
-    for value in map(torch.as_tensor, values):
-        sha.update(f"{value.dtype} {list(value.shape)}".encode())
-        sha.update(plain_bytes(value))
-    return sha.hexdigest()
-
-
-def model_digest(model: torch.nn.Module) -> dict[str, str]:
-    """Checksums of a model's parameters and buffers, and of what its modules are."""
-    state = model.state_dict()
-    parts = [
-        (at, str(type(each)), at and each.extra_repr(), _settings(each))  # its own says the wall
-        for at, each in model.named_modules()
-    ]
-    told = {"weights": [*state, digest(list(state.values()))], "structure": map(repr, parts)}
-    return {k: hashlib.sha256("\n".join(each).encode()).hexdigest() for k, each in told.items()}
-
-
-def _settings(module: torch.nn.Module) -> list[tuple[str, str]]:
-    """A module's own numbers, words and functions, by name."""
-    plain = (str, int, float, tuple, list)
-    found = []
-    for name, value in sorted(vars(module).items()):
-        if callable(value):
-            value = getattr(value, "__qualname__", None)
-        if isinstance(value, plain) and name != "training" and name[0] != "_":
-            found.append((name, repr(value)))
-    return found

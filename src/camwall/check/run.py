@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.check.gallery import drawn, gathered_in, pictured
-from camwall.check.images import AnyImages, ImageSet, digest, model_digest
+from camwall.check.identity import digest, model_digest
+from camwall.check.images import AnyImages, ImageSet
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
