@@ -12,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from camwall.config import quick
+from camwall.plots.live import DIGITS
 from tests.helpers.repository import ROOT
 
 pytestmark = pytest.mark.skipif(quick(), reason="minutes a page: --long")
@@ -27,6 +28,8 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-5
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 #: Pictures, and the live wall's checksums of scores: they are of the last bits too.
 EXACT = re.compile(r'base64,[\w+/=]+|"print":"[0-9a-f]+"')
+#: The live wall's maps, whose values are whole levels, each in two digits of its own.
+MAPS = re.compile(r'(?<="maps":")[\w+-]+')
 
 
 def run(path: Path, threads: int, folder: Path) -> nbformat.NotebookNode:
@@ -60,9 +63,22 @@ def shown(notebook: nbformat.NotebookNode) -> Iterator[tuple[str, str]]:
                 yield kind, str(content)
 
 
+def levels(coded: re.Match) -> str:
+    """A live wall's maps as numbers."""
+    digits = [DIGITS.index(digit) for digit in coded[0]]
+    return " ".join(
+        str(len(DIGITS) * a + b) for a, b in zip(digits[::2], digits[1::2], strict=True)
+    )
+
+
 def near(text: str, other: str) -> bool:
-    """Whether texts are alike but for numbers, and these but for their last digit or rounding."""
-    text, other = EXACT.sub("", text), EXACT.sub("", other)
+    """Whether texts are alike but for numbers, and these but for their last digit or rounding.
+
+    Spaces that fill a column up to its longest number are one.
+    """
+    text, other = (
+        re.sub(" +", " ", MAPS.sub(levels, EXACT.sub("", page))) for page in (text, other)
+    )
     if NUMBER.split(text) != NUMBER.split(other):
         return False
     for pair in zip(NUMBER.findall(text), NUMBER.findall(other), strict=True):
