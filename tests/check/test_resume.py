@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -193,6 +194,22 @@ def test_damaged_files_of_a_run_cost_one_line(model, images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CamwallError, match=r"cannot write .*file"):
         quiet(model, images, [flat], run=tmp_path / "file" / "records")
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """Also as the store is closed, which tries again to write what was not taken."""
+    store = RecordStore(tmp_path, {}, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        for act in (lambda: store.add([{"image": "x" * 200, "method": "x"}]), store.close):
+            with pytest.raises(
+                CamwallError, match=r"cannot write .*records-0000.jsonl .*too large"
+            ):
+                act()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    RecordStore(tmp_path, {}, 0).close()  # nobody holds it
 
 
 def _without_seconds(record: dict) -> str:

@@ -1,5 +1,6 @@
 """The command line: networks, methods and walls of one's own, and mistakes in one line."""
 
+import importlib
 import json
 import os
 import re
@@ -15,10 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from camwall import data
+from camwall import commands, data
 from camwall.commands import doctor
 from camwall.commands.cli import main
 from camwall.data import sources
+from camwall.errors import CamwallError
+from camwall.models.library import load_network
 from tests.helpers.checks import image_files
 from tests.helpers.repository import ROOT
 
@@ -252,6 +255,43 @@ def test_ctrl_c_says_how_to_go_on_and_the_next_call_does(here):
     given = json.loads((here / "run" / "manifest.json").read_text())
     assert given["command"] == f"camwall {line}"
     assert "proved by construction" in given["certificate"]
+
+
+def test_ctrl_c_is_one_line_while_a_command_is_loaded(monkeypatch, capsys):
+    """Which takes as long as it takes to press the keys."""
+
+    class Pressed:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "cli", Pressed())
+    with pytest.raises(SystemExit, match="130"):
+        importlib.import_module("camwall.__main__").main()
+    assert capsys.readouterr().err == "camwall: stopped before anything was begun\n"
+
+
+def test_the_hub_is_asked_once_where_it_cannot_be_reached(monkeypatch):
+    """Its package would try for minutes; what is in its cache is had all the same."""
+    hub = pytest.importorskip("huggingface_hub")
+    transformers = pytest.importorskip("transformers")
+    asked = []
+
+    def offline(*given, **more):
+        asked.append(given)
+        raise OSError("there is no network here")
+
+    def from_pretrained(name):
+        assert hub.is_offline_mode()
+        raise OSError("not in the cache")
+
+    before = hub.is_offline_mode()
+    monkeypatch.setattr("socket.getaddrinfo", offline)
+    monkeypatch.setattr("socket.create_connection", offline)
+    monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", from_pretrained)
+    with pytest.raises(CamwallError, match=r"weights of hf:a/b cannot be had .not in the cache"):
+        load_network("hf:a/b")
+    assert len(asked) < 3
+    assert hub.is_offline_mode() == before
 
 
 def test_mistakes_end_a_real_process_with_2(here):

@@ -1,6 +1,7 @@
 """Nothing is lost: kills, full disks, bad losses and bad images."""
 
 import errno
+import math
 import random
 import resource
 import signal
@@ -58,6 +59,36 @@ def test_a_run_cut_off_at_any_step_ends_with_the_same_weights(tmp_path, monkeypa
     assert_same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     columns = [c for c in whole.history if c != "images_per_second"]
     pd.testing.assert_frame_equal(again.history[columns], whole.history[columns])
+
+
+SHORT = replace(RECIPE, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The checkpoint of a run of one epoch."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_noise(folder, SHORT)
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        *((name, 3) for name in ("model", "optimiser", "schedule", "random", "sums", "history")),
+        *(("epoch", odd) for odd in ("x", None, True, 2)),
+        *(("step", odd) for odd in (-1, 10**9, math.nan)),
+        *(("optimiser", {"state": {}, "param_groups": []}), ("random", [3]), ("history", [{}])),
+        *(("model", {}), ("sums", torch.ones(2)), ("schedule", {"last_epoch": 1})),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_with_a_part_made_otherwise_is_refused(name, odd, tmp_path, trained):
+    """In one line that says what to do, before anything is trained."""
+    torch.save(trained | {name: odd}, tmp_path / "last.pt")
+    with pytest.raises(CamwallError, match=r"last\.pt .*: delete it, and training starts again"):
+        train_noise(tmp_path, SHORT)
 
 
 def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):

@@ -75,7 +75,8 @@ class RecordStore:
 
     def close(self) -> None:
         """Let another process of this number take the folder."""
-        self._held.close()
+        with writing(self._path or Path()):  # what a full disk did not take is tried again
+            self._held.close()
 
 
 def _read(file: Path, sound: Callable[[Record], bool]) -> list[Record]:

@@ -1,5 +1,7 @@
 """Networks by name: of other libraries, with their weights, and behind a wall."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +58,24 @@ def _efficientnet(name: str, file: Any) -> nn.Module:
 _OURS = {DEFAULT_NETWORK: efficientnet_lite0, "efficientnet-lite1": efficientnet_lite1}
 
 
+@contextmanager
+def _hub_at_once() -> Iterator[None]:
+    """Let the Hugging Face hub say at once what it has not, where it cannot be reached.
+
+    Its package would try for minutes, also for what is in its cache.
+    """
+    hub = import_module("huggingface_hub")
+    before = hub.constants.HF_HUB_OFFLINE
+    try:
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=5)
+    except Exception:  # of whichever package it sends requests with
+        hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.constants.HF_HUB_OFFLINE = before
+
+
 def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, Any]:
     """A pretrained network by name, and what says how its images are prepared.
 
@@ -98,15 +118,18 @@ def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Modul
                 more = {"init_weights": False}
             network = models.get_model(name, weights=told if pretrained else None, **more)
         elif library == "timm":
-            network = import_module("timm").create_model(rest, pretrained=pretrained)
+            timm = import_module("timm")
+            with _hub_at_once() if pretrained else nullcontext():
+                network = timm.create_model(rest, pretrained=pretrained)
         elif library == "hf":
             hub = import_module("transformers")
-            told = hub.AutoImageProcessor.from_pretrained(rest)
             make = hub.AutoModelForImageClassification
-            if pretrained:
-                network = make.from_pretrained(rest)
-            else:
-                network = make.from_config(hub.AutoConfig.from_pretrained(rest))
+            with nullcontext() if Path(rest).is_dir() else _hub_at_once():
+                told = hub.AutoImageProcessor.from_pretrained(rest)
+                if pretrained:
+                    network = make.from_pretrained(rest)
+                else:
+                    network = make.from_config(hub.AutoConfig.from_pretrained(rest))
         elif library == "hub":
             place, _, entry = rest.rpartition(":")
             source = "local" if Path(place).is_dir() else "github"

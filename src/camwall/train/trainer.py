@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from camwall.errors import CamwallError, extra
+from camwall.errors import CamwallError, extra, in_one_line
 from camwall.models import VisiblePart, visible_part
 from camwall.models.checkpoint import describe, read_weights, save_atomic
 from camwall.models.masked import MaskedModel
@@ -185,15 +185,13 @@ class Trainer:
             "data": {"name": self.data.name, **sizes},
         }
 
-    def save(self) -> None:
-        """Write everything the rest of the run depends on, and the metrics; collective."""
-        if self.out is None:
-            return
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on; collective."""
         scaler, device = self.accelerator.scaler, self.accelerator.device
         random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
-        state = {
+        return {
             "identity": self.identity(),
             "model": self.part.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -205,6 +203,12 @@ class Trainer:
             "sums": self.accelerator.reduce(self.sums, "sum"),
             "history": self.history,
         }
+
+    def save(self) -> None:
+        """Write the `state`, and the metrics; collective."""
+        if self.out is None:
+            return
+        state = self.state()
         if self.accelerator.is_main_process:
             save_atomic(state, self.out / LAST)
         self.write_metrics()
@@ -243,6 +247,28 @@ class Trainer:
                 raise refusals[0]
             yield
 
+    def require_own(self, state: dict[str, Any], own: dict[str, Any]) -> None:
+        """ValueError for a state that is not like this run's ``own``, or at no place of it."""
+        epoch, step, history = (state[name] for name in ("epoch", "step", "history"))
+        weights = list(self.part.parameters())
+        moments = state["optimiser"]["state"]
+        like = {at: {"momentum_buffer": weights[at]} for at in moments}
+        filled = not (self.recipe.momentum and (epoch or step)) or len(moments) == len(weights)
+        alike = {**own, "optimiser": {**own["optimiser"], "state": like}, "history": history}
+        for name in ("random", "scaler"):  # which another device may have had otherwise
+            alike[name] = state[name]
+        alike["sums"] = own["sums"].to(state["sums"].dtype)
+        if not filled or not _alike(state, alike):
+            raise ValueError("a part is missing, or of another kind")
+        shown = [*own["history"], *history]
+        rows = [isinstance(row, dict) and row.keys() == shown[0].keys() for row in shown]
+        whole = all(rows) and [row["epoch"] for row in shown] == list(range(1, epoch + 1))
+        numbers = all(type(value) in (int, float) for row in shown for value in row.values())
+        if not (whole and numbers and 0 <= step < max(1, self.schedule.steps)):
+            raise ValueError("its epochs are not those before")
+        if state["schedule"]["last_epoch"] != epoch or epoch > self.recipe.epochs:
+            raise ValueError("its rate of learning is another epoch's")
+
     def resume(self) -> None:
         """Go on from the run's checkpoint, if there is one.
 
@@ -271,20 +297,39 @@ class Trainer:
         if not isinstance(known, dict) or not known.keys() >= identity.keys():
             raise CamwallError(f"{file} is not of camwall's training: give another folder")
         refuse_other(self.out, known, identity)
+        own = self.state()
+        if not isinstance(state.get("random"), list):
+            raise CamwallError(f"{file} has no state of random numbers: {then}")
         if len(state["random"]) != count:
             raise CamwallError(
                 f"the run was started on {len(state['random'])} processes and goes on with as "
                 f"many, not with {count}"
             )
-        self.part.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scheduler.load_state_dict(state["schedule"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        with in_one_line(f"{file} is none that this run has written", then):
+            self.require_own(state, own)
+            self.part.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.scheduler.load_state_dict(state["schedule"])
+            if self.accelerator.scaler is not None and state["scaler"] is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            torch.set_rng_state(state["random"][self.accelerator.process_index]["cpu"])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         if self.accelerator.is_main_process:  # the others count from 0: the sum is what matters
             self.sums = state["sums"].to(self.accelerator.device)
         random = state["random"][self.accelerator.process_index]
-        torch.set_rng_state(random["cpu"])
         if "cuda" in random and self.accelerator.device.type == "cuda":
             torch.cuda.set_rng_state(random["cuda"], self.accelerator.device)
+
+
+def _alike(found: Any, own: Any) -> bool:
+    """Whether something read is of the kind of our own: types, names, shapes."""
+    if isinstance(own, Tensor):
+        return isinstance(found, Tensor) and (found.shape, found.dtype) == (own.shape, own.dtype)
+    if type(found) is not type(own) and not isinstance(own, dict):
+        return False
+    if isinstance(own, dict):
+        names = isinstance(found, dict) and found.keys() == own.keys()
+        return names and all(_alike(found[name], own[name]) for name in own)
+    if isinstance(own, list | tuple):
+        return len(found) == len(own) and all(map(_alike, found, own))
+    return True
