@@ -1,6 +1,7 @@
 """Layers of every kind, and the rest after them, on small networks made by hand."""
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -535,6 +536,18 @@ def test_the_rest_is_tried_on_maps_of_no_image() -> None:
     rest = find_rest(network, find_layer(network, noise(), "last"), noise())
     assert rest.chain is None
     assert rest.carrier is None
+
+
+def test_a_network_that_cannot_be_followed_is_refused_in_one_line() -> None:
+    """Hooks do not go into a script, nor gradients through what inference mode made."""
+    network = nn.Sequential(conv(), Mean()).eval()
+    with torch.inference_mode():
+        inferred = nn.Sequential(conv(), Mean()).eval()
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(network)
+    for other in (scripted, inferred):
+        with pytest.raises(CamwallError, match=r"the layers of the .* cannot be followed"):
+            build_wall(other, 16, preprocessing=PLAIN)
 
 
 RESTS = {

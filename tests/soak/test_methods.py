@@ -13,6 +13,7 @@ from torch.nn.utils.prune import random_unstructured
 import camwall
 from camwall.as_found import _SETTINGS
 from camwall.errors import CamwallError
+from camwall.methods.explain import explain_each
 from camwall.models import Preprocessing
 from tests.helpers.checks import SIZE, flat, quiet, some_images
 
@@ -168,6 +169,19 @@ def test_a_method_that_changes_values_is_named(does, monkeypatch):
 
     with pytest.raises(CamwallError, match="mine changes the model's weights or batch stat"):
         quiet(model(), some_images(), [mine, "GradCAM"])
+
+
+def test_a_method_may_change_weights_and_change_them_back():
+    """The pass from before it still has its gradients."""
+
+    def mine(model, images, target):
+        with torch.no_grad():
+            for each in model.parameters():
+                each.mul_(2).div_(2)
+        return flat(model, images, target)
+
+    found = explain_each(model(), some_images(), [mine, "GradCAM"])["GradCAM"]
+    assert torch.equal(found, camwall.explain(model(), some_images(), "GradCAM"))
 
 
 @pytest.mark.parametrize("kind", [torch.zeros, np.zeros])

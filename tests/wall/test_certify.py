@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from camwall import (
     BlindnessError,
@@ -383,6 +384,34 @@ def test_a_network_that_works_in_place_leaves_images_and_proof_alone(constructio
     other[:, :, 20:] = 5.0
     assert torch.equal(model(batch), model(other))
     assert torch.equal(batch, before)
+
+
+def test_a_gradient_that_is_no_number_is_no_hole() -> None:
+    """What is proved to be blind is not said to see, where a derivative is 0 times infinity."""
+
+    class Length(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.square().sum(dim=1, keepdim=True).sqrt().expand_as(x)
+
+    parts = resnet_parts(0)
+    parts[0].insert(0, Length())
+    with pytest.raises(CamwallError, match="the gradient of a score is NaN on a probe") as caught:
+        certify(walled(parts, 20))
+    assert not isinstance(caught.value, BlindnessError)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_a_network_that_gradients_do_not_pass_is_told_so() -> None:
+    """Torch's older checkpoints take no part in `torch.autograd.grad`."""
+
+    class Old(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(torch.tanh, x, use_reentrant=True)
+
+    parts = resnet_parts(0)
+    parts[0].insert(0, Old())
+    with pytest.raises(CamwallError, match=r"the scores have no gradients \(When use_reentrant"):
+        certify(walled(parts, 20))
 
 
 def test_batches_of_any_size_are_blind_by_every_convolution_of_a_cpu(monkeypatch) -> None:

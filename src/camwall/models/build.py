@@ -102,7 +102,12 @@ def build_wall(
         def follows(layer: Layer) -> bool:
             return not apart or _follows_the_image(network, layer, images)
 
-        found = find_layer(network, images, layer, follows)
+        with in_one_line(
+            f"the layers of the {type(network).__name__} cannot be followed",
+            "give a network of plain modules that gradients pass: not scripted, not made in "
+            "inference mode",
+        ):
+            found = find_layer(network, images, layer, follows)
         height, width = found.maps_of(network, images).shape[2:]
         visible = (
             ~wall.cells(height, width) if visible_cells is None else visible_cells.cpu().bool()

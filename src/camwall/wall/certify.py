@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode, same_bits
-from camwall.errors import BlindnessError, CamwallError, check_count
+from camwall.errors import BlindnessError, CamwallError, check_count, in_one_line
 from camwall.wall.shape import Wall
 
 if TYPE_CHECKING:
@@ -94,7 +94,13 @@ def _seen(model: "WalledModel", image: Tensor, every_class: bool, gen: torch.Gen
             else torch.randn(2, count, generator=gen, device="cpu")
         )
         for weight in weights.to(scores):
-            (grad,) = torch.autograd.grad(scores, image, weight[None], retain_graph=True)
+            with in_one_line("the scores have no gradients", "let the network be differentiable"):
+                (grad,) = torch.autograd.grad(scores, image, weight[None], retain_graph=True)
+            if model.ground is not None and grad.isnan().any():
+                raise CamwallError(
+                    "the gradient of a score is NaN on a probe, as of a root or a quotient at 0: "
+                    "nothing can be certified of it; let the network add a small number there"
+                )
             seen |= (grad != 0).any(dim=1)[0]  # NaN != 0 counts as seen
     return seen.cpu()
 
@@ -169,7 +175,8 @@ def certify(
     BlindnessError
         The model's wall has a hole; the message says where.
     CamwallError
-        Scores that are not finite, that change from call to call, or that no visible pixel moves.
+        Scores that are not finite, that change from call to call, or that no visible pixel moves;
+        gradients that are NaN.
 
     Examples
     --------
