@@ -43,15 +43,16 @@ def leak_distribution(
         The leak of a constant map, and the mean leak of maps that are noise.
     """
     figure, (ax,) = panels(1, 0.42 * len(methods) + 1.2)
-    shown = {"x": "percent", "y": "method", "order": methods, "ax": ax}
     data = records.assign(percent=100 * records["leak"])
-    sns.stripplot(data, **shown, size=2.5, alpha=0.45, jitter=0.28, color=colour("", 0))
     black = dict.fromkeys(("markerfacecolor", "markeredgecolor"), "black")
     with warnings.catch_warnings():  # seaborn 0.13 asks Matplotlib 3.11 in its old way
         warnings.filterwarnings("ignore", message="vert: bool was deprecated")
         sns.boxplot(
             data,
-            **shown,
+            x="percent",
+            y="method",
+            order=methods,
+            ax=ax,
             fliersize=0,
             width=0.6,
             boxprops={"facecolor": "none"},
@@ -59,6 +60,13 @@ def leak_distribution(
             showmeans=True,
             meanprops={"marker": "D", "markersize": 4, **black},
         )
+    # apart by chance, but the same in each kernel: seaborn's jitter is of NumPy's global state
+    data = data[data["method"].isin(methods)]
+    rows = data["method"].map({name: row for row, name in enumerate(methods)})
+    off = np.random.default_rng(0).uniform(-0.28, 0.28, len(data))
+    ax.scatter(
+        data["percent"], rows + off, s=2.5**2, alpha=0.45, lw=0, color=colour("", 0), zorder=0.5
+    )
     levels = {"flat map": (flat_level, "--"), "random map": (random_level, ":")}
     if abs(flat_level - random_level) < 0.01:  # one line, at this scale
         levels = {"flat or random map": (flat_level, "--")}
