@@ -48,6 +48,12 @@ def check_list(name: str, value: Any) -> list[Any]:
         raise CamwallError(f"{name} must be a list, not {value!r}") from None
 
 
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """A CamwallError for a value that is not of a kind."""
+    if not isinstance(value, kind):
+        raise CamwallError(f"{name} must be a {kind.__name__}, not {value!r:.100}")
+
+
 def reason(error: BaseException) -> str:
     """What an error of somebody else's code says, in one line; its kind, where it says nothing."""
     return " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import camwall
-from camwall import stacks
+from camwall import stacks, testing, train
 from camwall.check import check
 from camwall.errors import CamwallError
 from camwall.train.recipe import Recipe
@@ -21,6 +21,9 @@ JUNK += [np.ones(3), torch.ones(2, dtype=torch.complex64), torch.tensor(1.5), ra
 
 def checked(images=IMAGES, methods=("GradCAM",), **options):
     return check(MODEL, images, methods, progress=False, **options)
+
+
+REPORT = checked()
 
 
 def of_model(given):
@@ -97,7 +100,29 @@ def of_walls(given):
     return [*calls, lambda: camwall.build_wall(torch.nn.Conv2d(3, 3, 1), given)]
 
 
-FACES = (of_model, of_images, of_number, of_seed, of_labels, of_names, of_maps, of_walls)
+def of_kinds(given):
+    """What is of a kind of its own; a folder and a study have a name, annotations are none."""
+    calls = [
+        lambda: stacks.outlines(given),
+        lambda: stacks.generate("never", given, object()),
+        lambda: train.fit(given, None),
+        lambda: train.fit(testing.walled_model(), given),
+        lambda: camwall.response(MODEL, IMAGES, "GradCAM", repaints=given),
+        lambda: train.study(given),
+    ]
+    if not isinstance(given, dict | None):
+        calls.append(lambda: checked(annotations=given))
+    if not isinstance(given, str):
+        calls += [
+            lambda: shrink_folder(given, "never", progress=False),
+            lambda: shrink_folder(".", given, progress=False),
+            lambda: REPORT.save(given, {}),
+            lambda: stacks.generate(given, None, None),
+        ]
+    return calls
+
+
+FACES = (of_kinds, of_model, of_images, of_number, of_seed, of_labels, of_names, of_maps, of_walls)
 
 
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)

@@ -275,8 +275,9 @@ class Report:
         tables : file name → DataFrame, optional
             What else belongs to it, as CSV.
         """
-        files.save(self, Path(folder), manifest, tables)
-        return Path(folder)
+        folder = check_path("a report's folder", folder)
+        files.save(self, folder, manifest, tables)
+        return folder
 
     @staticmethod
     def load(folder: str | Path) -> "Report":

@@ -22,7 +22,7 @@ from camwall.check.images import AnyImages, ImageSet
 from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
-from camwall.errors import CamwallError, check_count, check_list
+from camwall.errors import CamwallError, check_count, check_kind, check_list
 from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint
@@ -120,6 +120,8 @@ def check(
         raise CamwallError(f"a table has a column {taken[0]}: give the metric another name")
     if "leak" in said and "leak_clear" not in said:
         measured.append(METRICS["leak_clear"])  # the verdict hangs on it
+    if annotations is not None:
+        check_kind("annotations", annotations, Mapping)
     pictures = ImageSet(images, model.preprocessing, labels, annotations)
     for metric in measured:
         if metric.repaints and not repaints:

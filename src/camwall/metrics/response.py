@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from camwall.as_found import evaluating, finite, outside_inference_mode, same_bits
-from camwall.errors import BlindnessError, CamwallError
+from camwall.errors import BlindnessError, CamwallError, check_list
 from camwall.methods import AnyMethod, Engine, Evidence, Mechanism, Saliency, chosen
 from camwall.methods.evidence import Target, check_images
 from camwall.metrics.metric import Metric, moderate
@@ -139,7 +139,7 @@ def response(
     >>> response(model, images, "GradCAM") > 0.1
     tensor([True, True, True, True])
     """
-    if not repaints:
+    if not (repaints := check_list("repaints", repaints)):
         raise CamwallError("a response needs at least one repaint")
     check_images(model, images)
     (asked,) = chosen(method, engine)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camwall import data
-from camwall.errors import CamwallError, check_count, check_path, in_one_line
+from camwall.errors import CamwallError, check_count, check_kind, check_path, in_one_line
 from camwall.images import read_image
 from camwall.stacks import compose, design, store
 from camwall.stacks.design import SIDE, VARIANTS, Box, least_used
@@ -122,6 +122,7 @@ def outlines(
     DataUnavailable
         If the stamps cannot be had.
     """
+    check_kind("stacks", stacks, Stacks)
     edition = stacks.info.get("parameters", {}).get("edition")
     if (stacks.info.get("builder"), edition) != ("open", EDITION):
         raise CamwallError(f"{stacks.folder} has no outlines: stacks.open builds sets that have.")

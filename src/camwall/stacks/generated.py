@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from camwall import data, runs
-from camwall.errors import check_count, check_path, extra, in_one_line
+from camwall.errors import check_count, check_kind, check_path, extra, in_one_line
 from camwall.images import read_image
 from camwall.stacks import design, store
 from camwall.stacks.design import SIDE
@@ -104,7 +104,8 @@ def generate(
         If diffusers is not installed, the pipeline cannot be loaded, or the folder holds another
         run's images or other files, or another process is at work there.
     """
-    folder, options = Path(folder), dict(options or {})
+    folder, options = check_path("a folder of images", folder), dict(options or {})
+    check_kind("the table of prompts", table, pd.DataFrame)
     table = table.reset_index(drop=True)
     table.insert(0, "file", [f"{number:04d}.png" for number in range(len(table))])
     pipe = _pipeline(pipeline)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from camwall.errors import BlindnessError, CamwallError, check_count
+from camwall.errors import BlindnessError, CamwallError, check_count, check_kind, check_path
 from camwall.models.checkpoint import save_checkpoint
 from camwall.models.masked import MaskedModel
 from camwall.train.probes import probe_images
@@ -103,7 +103,9 @@ def fit(
         finite, a full disk, a folder with another run, or in which another process is at work.
         The last good checkpoint stays.
     """
-    recipe, folder = recipe or Recipe(), None if out is None else Path(out)
+    recipe, folder = recipe or Recipe(), None if out is None else check_path("out", out)
+    for name, value, kind in (("model", model, MaskedModel), ("data", data, TrainingData)):
+        check_kind(name, value, kind)
     check_count("save_every", save_every)
     check_count("workers", workers, 0)
     if tensorboard and folder is None:

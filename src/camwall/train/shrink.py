@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from camwall.errors import CamwallError, check_count
+from camwall.errors import CamwallError, check_count, check_path
 from camwall.images import images_below, opaque, opened
 from camwall.runs import alone, claim, remove_unfinished, write_atomic, writing
 
@@ -90,7 +90,7 @@ def shrink_folder(
         quality or other files, or in which another process is at work; images that cannot be read,
         after all others are written, with the first one's name.
     """
-    source, target = Path(source), Path(target)
+    source, target = check_path("source", source), check_path("target", target)
     check_count("size", size)
     check_count("workers", workers, 0)
     if check_count("quality", quality) > 95:

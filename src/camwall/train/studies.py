@@ -204,6 +204,6 @@ def study(name: str) -> Study:
     CamwallError
         An unknown name; the message lists the known ones.
     """
-    if name not in STUDIES:
+    if not isinstance(name, str) or name not in STUDIES:
         raise CamwallError(f"no study {name!r}: there are {', '.join(STUDIES)}")
     return STUDIES[name]
