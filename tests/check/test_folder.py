@@ -135,6 +135,15 @@ def test_an_image_without_a_group_is_refused():
         bootstrap(np.arange(3.0), np.array([0, 1, np.nan]))
 
 
+@pytest.mark.parametrize("values", [None, "ab", 3, [[1.0]], [1.0, np.nan], ["a"], [1.0, None]])
+def test_what_is_no_list_of_numbers_is_refused(values):
+    """A gap would leave the mean with fewer images and no word of it."""
+    with pytest.raises(CamwallError, match="values must be"):
+        bootstrap(values)
+    with pytest.raises(CamwallError, match="groups must be a list of 3"):
+        bootstrap([1.0, 2.0, 3.0], [0, 1])
+
+
 def test_ranks_against_the_paper():
     """Leaks in the paper's order correlate by 1, two methods do not correlate."""
     report = quiet(small_model(), some_images(3), ["GradCAM", "GradCAM++", "XGradCAM", "HiResCAM"])

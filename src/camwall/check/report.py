@@ -13,7 +13,7 @@ import pandas as pd
 from camwall.check import folder as files
 from camwall.check.gallery import Gallery
 from camwall.check.verdicts import FINDINGS, VERDICT, judged
-from camwall.errors import CamwallError, check_path, extra
+from camwall.errors import CamwallError, check_list, check_path, extra, in_one_line
 from camwall.methods import METHODS, Engine
 from camwall.wall import Wall
 
@@ -44,8 +44,18 @@ def bootstrap(
 
     Whole ``groups`` [N] are drawn: images that share a visible half do not vary independently. The
     values count alike, or by their ``weights`` [N]. NaN for fewer than two groups, which tell
-    nothing of others; CamwallError for a value without a group, which would drop out.
+    nothing of others; CamwallError for a value without a group, which would drop out, and for what
+    is no list of finite numbers, or of another length.
     """
+    with in_one_line("values must be a list of finite numbers", "leave out or mend the others"):
+        values = np.asarray(check_list("values", values), float)
+        if values.ndim != 1 or not np.isfinite(values).all():
+            raise ValueError(f"not {values!r:.100}")
+    for name, each in {"groups": groups, "weights": weights}.items():
+        if each is not None and len(check_list(name, each)) != len(values):
+            raise CamwallError(
+                f"{name} must be a list of {len(values)}, one for each of the values"
+            )
     if groups is not None and (lost := int(pd.isna(pd.Series(groups)).sum())):
         raise CamwallError(
             f"{lost} of {len(groups)} images have no group and would drop out of the interval: "

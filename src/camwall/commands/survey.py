@@ -173,6 +173,12 @@ def _measured(library: str, name: str, paths: Sequence[Path]) -> "Iterator[Recor
         yield from (row | dict(record) for _, record in found[columns].iterrows())
 
 
+def _sound(record: "Record") -> bool:
+    """Whether a survey could have kept this."""
+    told = ("library", "architecture", "wall", "method", "refused")
+    return all(isinstance(record.get(name), str) for name in told)
+
+
 def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
@@ -228,7 +234,7 @@ def survey(
     chosen = stacks.load(images).head(limit).paths
     parameters = {"images": images.name, "limit": limit, "methods": METHODS, "classes": CLASSES}
     parameters |= {"size": SIZE}
-    with closing(RecordStore(out / "records", parameters, 0)) as store:
+    with closing(RecordStore(out / "records", parameters, 0, sound=_sound)) as store:
         done = {(record["library"], record["architecture"]) for record in store.found}
         bar = tqdm([each for each in wanted if each not in done], "survey", disable=not progress)
         for library, name in bar:

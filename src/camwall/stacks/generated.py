@@ -178,8 +178,10 @@ def _labels(file: Path, names: list[str]) -> dict[str, dict[str, Any]]:
     if not file.is_file():
         return {}
     wanted = "needs a row for each image, by the column file, and whole numbers for classes"
-    with in_one_line(f"{file} {wanted}", "mend it, or remove it to have no labels"):
-        frame = pd.read_csv(file).set_index("file").loc[names]
+    then = "mend it, or remove it to have no labels"
+    frame = runs.read_csv(file, then)
+    with in_one_line(f"{file} {wanted}", then):
+        frame = frame.set_index("file").loc[names]
         frame = frame.astype({name: "Int64" for name in store.LABELS if name in frame})
         return dict(zip(names, store.records(frame), strict=True))
 
