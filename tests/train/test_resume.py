@@ -1,5 +1,6 @@
 """Nothing is lost: kills, full disks, bad losses and bad images."""
 
+import copy
 import errno
 import math
 import random
@@ -91,6 +92,18 @@ def test_a_checkpoint_with_a_part_made_otherwise_is_refused(name, odd, tmp_path,
         train_noise(tmp_path, SHORT)
 
 
+def test_a_checkpoint_of_another_torch_is_taken_up(tmp_path, trained):
+    """Names that one of them alone has, and whole numbers for others."""
+    state = copy.deepcopy(trained)
+    del state["schedule"]["_is_initial"]
+    (group,) = state["optimiser"]["param_groups"]
+    del group["fused"]
+    group |= {"new": False, "weight_decay": 0}
+    state["schedule"] |= {"verbose": False, "base_lrs": [1]}
+    torch.save(state, tmp_path / "last.pt")
+    train_noise(tmp_path, SHORT)
+
+
 def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
     """SIGKILL at random moments, with a checkpoint every step, then left alone: the weights are
     those of a run that was never killed, bit for bit, and no temporary file is left."""
@@ -118,12 +131,17 @@ def test_a_process_killed_at_random_points_ends_with_the_same_weights(tmp_path):
 
 
 def test_a_finished_run_is_loaded_not_repeated(tmp_path, monkeypatch):
-    """The same command after the end gives the same weights without a step."""
-    data = make_data()
-    first = fit(make_model(data), data, RECIPE, tmp_path, progress=False)
+    """The same command after the end gives the same weights without a step, also where a layer is
+    frozen and a measure gives a number in some epochs alone."""
+    data, told = make_data(), iter([{}, {"mine": 0.5}, {}])
+    models = [make_model(data, seed=seed) for seed in (0, 5)]
+    for model in models:
+        model.features[0].requires_grad_(False)
+    first = fit(models[0], data, RECIPE, tmp_path, measure=lambda model: next(told), progress=False)
     monkeypatch.setattr(Trainer, "optimise", None)
-    again = fit(make_model(data, seed=5), data, RECIPE, tmp_path, progress=False)
+    again = fit(models[1], data, RECIPE, tmp_path, progress=False)
     assert_same(first.model.state_dict(), again.model.state_dict())
+    assert again.history["mine"].notna().tolist() == [False, True, False]
 
 
 def test_a_second_process_is_kept_out_of_a_run(tmp_path):

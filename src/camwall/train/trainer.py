@@ -231,42 +231,52 @@ class Trainer:
                             board.add_scalar(name, value, row["epoch"])
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Refuse in all processes what one of them refuses; collective."""
+        refused = None
+        try:
+            yield
+        except CamwallError as error:
+            refused = error
+        if refusals := [each for each in gather_object([refused]) if each is not None]:
+            raise refusals[0]
+
+    @contextmanager
     def alone(self) -> Iterator[None]:
-        """Have the run's folder, if it has one, for this run alone; collective, as its refusal."""
+        """Have the run's folder, if it has one, for this run alone; collective."""
         with ExitStack() as stack:
-            refused = None
-            try:
+            with self.together():
                 if self.out is not None:
                     with writing(self.out):
                         self.out.mkdir(parents=True, exist_ok=True)
                     if self.accelerator.is_main_process:
                         stack.enter_context(alone(self.out))
-            except CamwallError as error:
-                refused = error
-            if refusals := [each for each in gather_object([refused]) if each is not None]:
-                raise refusals[0]
             yield
 
     def require_own(self, state: dict[str, Any], own: dict[str, Any]) -> None:
-        """ValueError for a state that is not like this run's ``own``, or at no place of it."""
+        """ValueError for a state that is not like this run's ``own``, or at no place of it.
+
+        What another version of torch, or another ``measure``, names beyond ours is let be.
+        """
         epoch, step, history = (state[name] for name in ("epoch", "step", "history"))
-        weights = list(self.part.parameters())
-        moments = state["optimiser"]["state"]
-        like = {at: {"momentum_buffer": weights[at]} for at in moments}
-        filled = not (self.recipe.momentum and (epoch or step)) or len(moments) == len(weights)
-        alike = {**own, "optimiser": {**own["optimiser"], "state": like}, "history": history}
+        like = {**own, "history": history, "sums": own["sums"].to(state["sums"].dtype)}
         for name in ("random", "scaler"):  # which another device may have had otherwise
-            alike[name] = state[name]
-        alike["sums"] = own["sums"].to(state["sums"].dtype)
-        if not filled or not _alike(state, alike):
+            like[name] = state[name]
+        alike = _alike(state, like)
+        if self.recipe.momentum and (epoch or step):
+            moments = state["optimiser"]["state"]
+            for at, weights in enumerate(self.part.parameters()):
+                if weights.requires_grad:
+                    alike = alike and _alike(moments[at]["momentum_buffer"], weights)
+        if not alike:
             raise ValueError("a part is missing, or of another kind")
-        shown = [*own["history"], *history]
-        rows = [isinstance(row, dict) and row.keys() == shown[0].keys() for row in shown]
-        whole = all(rows) and [row["epoch"] for row in shown] == list(range(1, epoch + 1))
-        numbers = all(type(value) in (int, float) for row in shown for value in row.values())
+        whole = [row["epoch"] for row in history] == list(range(1, epoch + 1))
+        numbers = all(type(value) in (int, float) for row in history for value in row.values())
         if not (whole and numbers and 0 <= step < max(1, self.schedule.steps)):
             raise ValueError("its epochs are not those before")
-        if state["schedule"]["last_epoch"] != epoch or epoch > self.recipe.epochs:
+        rates = [group["lr"] for group in state["optimiser"]["param_groups"]]
+        schedule = state["schedule"]["last_epoch"], state["schedule"]["_last_lr"]
+        if schedule != (epoch, rates) or epoch > self.recipe.epochs:
             raise ValueError("its rate of learning is another epoch's")
 
     def resume(self) -> None:
@@ -291,20 +301,26 @@ class Trainer:
                 f"{count - sum(found)} of {count} processes do not find the checkpoint in "
                 f"{self.out}: give a folder that all hosts share"
             )
+        own = self.state()
+        with self.together():
+            self._load(file, identity, own)
+
+    def _load(self, file: Path, identity: dict[str, Any], own: dict[str, Any]) -> None:
+        """Take up the state that a file holds; see `resume`."""
         then = "delete it, and training starts again from the first epoch"
         state = read_weights(file, then)
         known = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(known, dict) or not known.keys() >= identity.keys():
             raise CamwallError(f"{file} is not of camwall's training: give another folder")
-        refuse_other(self.out, known, identity)
-        own = self.state()
+        refuse_other(file.parent, known, identity)
         if not isinstance(state.get("random"), list):
             raise CamwallError(f"{file} has no state of random numbers: {then}")
-        if len(state["random"]) != count:
+        if len(state["random"]) != self.accelerator.num_processes:
             raise CamwallError(
                 f"the run was started on {len(state['random'])} processes and goes on with as "
-                f"many, not with {count}"
+                f"many, not with {self.accelerator.num_processes}"
             )
+        device = self.accelerator.device
         with in_one_line(f"{file} is none that this run has written", then):
             self.require_own(state, own)
             self.part.load_state_dict(state["model"])
@@ -312,24 +328,24 @@ class Trainer:
             self.scheduler.load_state_dict(state["schedule"])
             if self.accelerator.scaler is not None and state["scaler"] is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
-            torch.set_rng_state(state["random"][self.accelerator.process_index]["cpu"])
+            random = state["random"][self.accelerator.process_index]
+            torch.set_rng_state(random["cpu"])
+            if "cuda" in random and device.type == "cuda":
+                torch.cuda.set_rng_state(random["cuda"], device)
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         if self.accelerator.is_main_process:  # the others count from 0: the sum is what matters
-            self.sums = state["sums"].to(self.accelerator.device)
-        random = state["random"][self.accelerator.process_index]
-        if "cuda" in random and self.accelerator.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"], self.accelerator.device)
+            self.sums = state["sums"].to(device)
 
 
 def _alike(found: Any, own: Any) -> bool:
-    """Whether something read is of the kind of our own: types, names, shapes."""
+    """Whether something read is of the kind of our own, where both have a name: types, shapes."""
     if isinstance(own, Tensor):
         return isinstance(found, Tensor) and (found.shape, found.dtype) == (own.shape, own.dtype)
-    if type(found) is not type(own) and not isinstance(own, dict):
-        return False
     if isinstance(own, dict):
-        names = isinstance(found, dict) and found.keys() == own.keys()
-        return names and all(_alike(found[name], own[name]) for name in own)
+        return isinstance(found, dict) and all(
+            _alike(found[name], own[name]) for name in own.keys() & found.keys()
+        )
+    kinds = {type(found), type(own)}
     if isinstance(own, list | tuple):
-        return len(found) == len(own) and all(map(_alike, found, own))
-    return True
+        return len(kinds) == 1 and len(found) == len(own) and all(map(_alike, found, own))
+    return len(kinds) == 1 or kinds == {int, float}
