@@ -1,4 +1,4 @@
-"""Small things every use of a model needs: it is left as found, and its scores are numbers."""
+"""A model and a process are left as found, and scores are numbers."""
 
 import os
 import warnings
@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as of_all_modules
 
@@ -114,15 +115,12 @@ def kept(model: nn.Module) -> Iterator[None]:
     ]
     settings = []
     for read, put in _SETTINGS:
-        with suppress(AttributeError, RuntimeError):  # not in this torch; mixed with older settings
+        with suppress(Exception):  # not in this torch, mixed with older ones, a folder removed
             settings.append((read, put, read()))
     try:
         with torch.inference_mode(False):  # which is left behind where code enters it
             yield
     finally:
-        for read, put, before in settings:
-            if read() != before:
-                put(before)
         for module, kind, content in modules:
             if type(module) is not kind:
                 module.__class__ = kind
@@ -139,6 +137,10 @@ def kept(model: nn.Module) -> Iterator[None]:
         for parameter, at, found in hooks:
             if getattr(parameter, at) is not found:
                 setattr(parameter, at, found)
+        for read, put, before in settings:
+            with suppress(Exception):  # one that cannot be read or set keeps no other from it
+                if read() != before:
+                    put(before)
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def same_bits(model: nn.Module) -> Iterator[None]:
-    """Let a GPU compute the same bits from call to call, whatever is hidden.
+    """Compute the same bits from call to call, whatever is hidden.
 
     Where geometry alone keeps hidden pixels from the scores, cuDNN and NNPACK stay out: by
     Winograd's or Fourier's transform their convolutions round with pixels from outside of their
@@ -169,12 +171,29 @@ def same_bits(model: nn.Module) -> Iterator[None]:
     before = cudnn.enabled, cudnn.deterministic, cudnn.benchmark
     cudnn.enabled = cudnn.enabled and others
     cudnn.deterministic, cudnn.benchmark = True, False
-    (nnpack,) = torch.backends.nnpack.set_flags(others)
+    (nnpack,) = torch.backends.nnpack.set_flags(False)
+    torch.backends.nnpack.set_flags(nnpack and others)
     try:
         yield
     finally:
         cudnn.enabled, cudnn.deterministic, cudnn.benchmark = before
         torch.backends.nnpack.set_flags(nnpack)
+
+
+Code = list[tuple[Any, dict[str, Any]]]
+
+
+def running_code(model: nn.Module) -> Code:
+    """What a pass calls by name: torch's functions, and the methods of all modules' classes."""
+    classes = {kind for module in model.modules() for kind in type(module).__mro__[:-1]}
+    return [(owner, dict(vars(owner))) for owner in (torch, torch.Tensor, F, *classes)]
+
+
+def same_code(before: Code) -> bool:
+    """Whether nothing of it has been replaced; new names do no harm."""
+    return all(
+        vars(owner).get(name) is value for owner, code in before for name, value in code.items()
+    )
 
 
 def plain_bytes(tensor: Tensor) -> Any:

@@ -577,6 +577,25 @@ def test_what_a_function_makes_of_large_maps_is_not_left_out(name: str) -> None:
         torch.testing.assert_close(*maps, atol=1e-4, rtol=0)
 
 
+def test_a_logarithm_after_the_layer_keeps_the_cheap_way() -> None:
+    """It has no value on the maps far from any image's, which then say nothing."""
+
+    class Log(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, CHANNELS, 8, 4, 2), nn.ReLU())
+            self.head = nn.Linear(CHANNELS, CLASSES)
+            randomise(self, 0)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(self.stem(images).mean(dim=(2, 3)).log1p())
+
+    model = build_wall(Log().eval(), 16, "stem", preprocessing=PLAIN)
+    assert str(model.rest) == "run with the whole network, on an image of 4×4"
+    maps = [explain(model, noise(), "AblationCAM", 0, visible_only=each) for each in (True, False)]
+    torch.testing.assert_close(*maps, atol=1e-5, rtol=0)
+
+
 def test_walls_of_every_shape_around_tokens() -> None:
     """The cells of tokens lie as the image does."""
     torch.manual_seed(0)

@@ -1,6 +1,8 @@
 """A method of one's own spoils neither the model nor the methods after it, and is named."""
 
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,6 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.prune import random_unstructured
 
 import camwall
-from camwall.as_found import _SETTINGS
 from camwall.errors import CamwallError
 from camwall.methods.explain import explain_each
 from camwall.models import Preprocessing
@@ -98,6 +99,9 @@ def hook_of_all(model):
 
 def settings(model):
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.autograd.set_detect_anomaly(True)
+    os.chdir("/")
     torch.set_num_threads(torch.get_num_threads() + 1)
     torch.set_float32_matmul_precision("medium")
     torch.use_deterministic_algorithms(True)
@@ -106,6 +110,17 @@ def settings(model):
     torch.inference_mode().__enter__()
     warnings.simplefilter("ignore")
     np.seterr(all="raise")
+
+
+def of_process():
+    """What `settings` sets."""
+    return [
+        *(torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()),
+        *(torch.is_anomaly_enabled(), torch.get_float32_matmul_precision()),
+        *(torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled),
+        *(torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()),
+        *(np.geterr(), Path.cwd(), [*warnings.filters]),
+    ]
 
 
 KEPT = [
@@ -126,7 +141,7 @@ def test_what_a_method_leaves_behind_is_put_back(does):
         target.zero_()
         return maps
 
-    walled, seen, set_before = model(), [], [read() for read, _ in _SETTINGS]
+    walled, seen, set_before = model(), [], of_process()
     handle = trunk(walled).register_forward_hook(lambda *given: seen.append(1))
     alone = quiet(walled, some_images(), ["GradCAM", "HiResCAM"]).records
     after = quiet(walled, some_images(), [mine, "GradCAM", "HiResCAM"]).records
@@ -135,8 +150,7 @@ def test_what_a_method_leaves_behind_is_put_back(does):
     assert walled.target_layer.__class__ is nn.Identity
     assert all(each.requires_grad and each.grad is None for each in walled.parameters())
     assert not any(each._backward_hooks for each in walled.parameters())
-    assert [read() for read, _ in _SETTINGS] == set_before
-    assert not torch.is_inference_mode_enabled()
+    assert of_process() == set_before
     handle.remove()
     seen.clear()
     walled(some_images())
@@ -154,8 +168,12 @@ def test_what_a_method_leaves_behind_is_put_back(does):
             nn.Conv2d, "forward", lambda self, x: self._conv_forward(-x, self.weight, None)
         ),
         lambda model: setattr(F, "conv2d", lambda x, *rest: torch.conv2d(-x, *rest)),
+        lambda model: setattr(F, "conv2d", None),
     ],
-    ids=["a weight", "a statistic", "a pass in training mode", "the wall", "a class", "a function"],
+    ids=[
+        *("a weight", "a statistic", "a pass in training mode", "the wall"),
+        *("a class", "a function", "no function"),
+    ],
 )
 def test_a_method_that_changes_values_is_named(does, monkeypatch):
     """They cannot be put back, and what came after would be of another network."""
@@ -169,6 +187,26 @@ def test_a_method_that_changes_values_is_named(does, monkeypatch):
 
     with pytest.raises(CamwallError, match="mine changes the model's weights or batch stat"):
         quiet(model(), some_images(), [mine, "GradCAM"])
+
+
+def test_a_setting_that_cannot_be_put_back_keeps_nothing_else_from_it(tmp_path, monkeypatch):
+    """A method may have removed the folder that it was called in."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    os.chdir(folder)
+
+    def mine(model, images, target):
+        maps = flat(model, images, target)
+        hook(model)
+        os.chdir(tmp_path)
+        folder.rmdir()
+        return maps
+
+    walled = model()
+    scores = walled(some_images())
+    camwall.explain(walled, some_images(), mine)
+    assert torch.equal(walled(some_images()), scores)
 
 
 def test_a_method_may_change_weights_and_change_them_back():

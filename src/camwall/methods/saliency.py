@@ -6,7 +6,7 @@ once it is resized; bilinear with half-pixel centres, as ``cv2.resize``.
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -14,10 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwall.as_found import evaluating, kept, same_bits, values_digest
+from camwall.as_found import (
+    evaluating,
+    kept,
+    running_code,
+    same_bits,
+    same_code,
+    values_digest,
+)
 from camwall.errors import CamwallError, in_one_line
 from camwall.methods.evidence import Evidence
 from camwall.methods.registry import Method
+from camwall.models import WalledModel
 
 _EPS = 1e-7
 
@@ -96,19 +104,27 @@ class Saliency:
         return full if self.raw is None else render(full, self._size)
 
 
+def _scored(model: WalledModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and what the model scores them, the same bits each time."""
+    with torch.no_grad(), same_bits(model), evaluating(model):
+        return images, model.scores(images)
+
+
+def _same_scores(model: WalledModel, image: Tensor, scores: Tensor) -> bool:
+    try:
+        return torch.equal(_scored(model, image)[1], scores)
+    except Exception:  # of the code that a method left in place of another
+        return False
+
+
 def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
     """What a function gives for copies of the images, with the model left as it was."""
     model, images = evidence.model, evidence.images.detach()
     assert method.function is not None
-    evidence.rest, evidence.gradients  # noqa: B018 - found while all is as it was
+    evidence.gradients  # noqa: B018 - found while the weights are in their first version
     before = evidence.once("values", lambda: values_digest(model), shared=True)
-    image = evidence.once("an image", lambda: images[:1], shared=True)
-
-    def scores() -> Tensor:
-        with torch.no_grad(), same_bits(model), evaluating(model):
-            return model.scores(image)
-
-    scored = evidence.once("its scores", scores, shared=True)
+    code = evidence.once("code", lambda: running_code(model), shared=True)
+    image, scored = evidence.once("scored", lambda: _scored(model, images[:1]), shared=True)
     with (
         same_draws(seed),
         same_bits(model),
@@ -117,10 +133,9 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
         torch.enable_grad(),
     ):
         found = method.function(model, images.clone(), evidence.target.clone())
-    same = values_digest(model) == before
-    with suppress(Exception):  # of what it left behind
-        same = same and torch.equal(scores(), scored)
-    if not same:
+    if values_digest(model) != before or not (
+        same_code(code) or _same_scores(model, image, scored)
+    ):
         raise CamwallError(
             f"{method.name} changes the model's weights or batch statistics, or the code that "
             "layers run, which spoils what comes after it: let it work on a copy, and build or "
@@ -132,9 +147,8 @@ def _called(method: Method, evidence: Evidence, seed: int) -> Tensor:
         f"a saliency function returns {wanted}, one map at the image's size for each image",
     ):
         # A copy: a method may write all its maps into one array.
-        maps = (
-            found.detach().clone() if isinstance(found, Tensor) else torch.tensor(np.array(found))
-        )
+        given = isinstance(found, Tensor)
+        maps = found.detach().clone() if given else torch.tensor(np.array(found))
         if maps.layout != torch.strided or maps.is_meta or maps.is_complex():
             raise TypeError(f"{maps.dtype} {maps.layout} on {maps.device}")
     if list(maps.shape) != wanted:

@@ -64,10 +64,14 @@ def find_rest(network: nn.Module, layer: Layer, images: Tensor) -> Rest:
         trials = own, 0.5 * own.flip((0, 3)), far  # the last two, of no image
         wanted = [Rest(network, layer)(maps, output, images) for maps in trials]
         others = wanted[1], wanted[0], wanted[0]
+        told = [  # a logarithm or a root may have no value far away
+            (maps, each, other)
+            for maps, each, other in zip(trials, wanted, others, strict=True)
+            if torch.isfinite(each).all()
+        ]
         for rest in _ways(network, layer, images):
             try:
-                found = [rest(maps, output, images) for maps in trials]
-                if all(map(same, found, wanted, others)):
+                if all(same(rest(maps, output, images), *scores) for maps, *scores in told):
                     return rest
             except Exception:  # a network is anybody's code; this way is not one
                 continue
