@@ -269,6 +269,23 @@ def test_a_corrupt_image_can_be_replaced(model, folder, tmp_path):
     assert len(report.records) == len(paths)
 
 
+def test_groups_and_metrics_of_any_type_are_taken_up(model, folder, tmp_path):
+    """Pairs with numbers of NumPy as groups, yes and no as a metric; a group for each image."""
+
+    def some(evidence, maps):
+        return evidence.scores.argmax(1) > 0
+
+    paths = sorted(folder.iterdir())
+    groups = [("a", np.int64(place // 2)) for place in range(len(paths))]
+    pairs, asked = SimpleNamespace(paths=paths, groups=groups), ["response", "leak", some]
+    first, again = (
+        quiet(model, pairs, [flat], metrics=asked, run=tmp_path / "run") for _ in range(2)
+    )
+    assert again.table.equals(first.table)
+    with pytest.raises(CamwallError, match="5 images have 6 groups"):
+        quiet(model, SimpleNamespace(paths=paths, groups=[*groups, 1]), [flat])
+
+
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
     """Three 224×224 images of smooth colour."""

@@ -1,15 +1,18 @@
 """A report's folder: written in one step, and refused where its files do not belong together."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from camwall.check.gallery import drawn
 from camwall.check.page import write_page
+from camwall.check.verdicts import FINDINGS, VERDICT
 from camwall.errors import CamwallError, check_list, in_one_line
 from camwall.runs import (
     check_seals,
@@ -26,11 +29,35 @@ if TYPE_CHECKING:
     from camwall.check.report import Report
 
 MANIFEST, RECORDS, GALLERY, PAGE = "manifest.json", "records.csv", "gallery.json", "report.html"
-#: The columns of text; all others are of numbers.
-_TEXTS = dict.fromkeys(("image", "method", "repaint", "mechanism"), str)
-#: The columns that no records are without.
-_NEEDED = ("image", "method", "response", "leak", "leak_clear", "empty", "group")
-_NO_METRICS = (*_TEXTS, "empty", "group")
+
+
+class Column(NamedTuple):
+    """What a column of the records holds: values of these types; numbers in this range, or NaN."""
+
+    types: tuple[type, ...] = (int, float)
+    least: float = -math.inf
+    most: float = math.inf
+
+    def within(self, numbers: Any) -> bool:
+        """Whether a number, or all numbers of a column, are in the range."""
+        return not np.any((numbers < self.least) | (numbers > self.most))
+
+
+#: The columns of records beside ``group``, which is of any type; all others are metrics'.
+COLUMNS = {
+    **dict.fromkeys(("image", "method"), Column((str,))),
+    **dict.fromkeys(("mechanism", "repaint"), Column((str, type(None)))),
+    **dict.fromkeys(("target", "prediction", "rank"), Column((int,), 0)),
+    "empty": Column((bool,)),
+    **dict.fromkeys(("seconds", "response", *FINDINGS), Column(least=0)),
+    **dict.fromkeys(
+        ("leak", "leak_clear", "on_grid", "retreated", "agreed"), Column(least=0, most=1 + 1e-6)
+    ),
+}
+#: The columns that are no metric's: none can have their name.
+OF_RECORDS = {*COLUMNS, "group"} - {*VERDICT}
+#: The columns that no records are without, nor any of their rows.
+_WHOLE = ("image", "method", "empty", "group")
 _THEN = "write the report again"
 
 
@@ -79,20 +106,20 @@ def load(folder: Path) -> dict[str, Any]:
 
 def read_records(path: Path, more: Sequence[str]) -> pd.DataFrame:
     """The records of a report, which have these columns too: texts, and numbers in their ranges."""
-    records = read_csv(path, _THEN, dtype=_TEXTS)
-    if lost := [name for name in (*_NEEDED, *more) if name not in records]:
+    texts = {name: str for name, column in COLUMNS.items() if str in column.types}
+    records = read_csv(path, _THEN, dtype=texts)
+    if lost := [name for name in (*_WHOLE, *VERDICT, *more) if name not in records]:
         raise _damaged(path, f"it has no column {', '.join(lost)}")
     with in_one_line(f"{path} cannot be read", _THEN):
-        for name in records:
-            if name not in (*_TEXTS, "group", "variant") and not is_numeric_dtype(records[name]):
+        for name in records.columns.difference([*texts, "group", "variant"]):
+            if not is_numeric_dtype(records[name]):
                 raise ValueError(f"the column {name} holds what is no number")
-        if gaps := [n for n in ("image", "method", "empty", "group") if records[n].isna().any()]:
+            if not COLUMNS.get(name, Column()).within(records[name]):
+                raise ValueError(f"the column {name} holds a number out of its range")
+        if gaps := [name for name in _WHOLE if records[name].isna().any()]:
             raise ValueError(f"the column {gaps[0]} has a gap")
         if not len(records) or records["empty"].dtype != bool:
             raise ValueError("it has no records, or the column empty is not of True and False")
-        shares = records[["leak", "leak_clear"]].to_numpy(float)
-        if (shares < 0).any() or (shares > 1 + 1e-6).any() or (records["response"] < 0).any():
-            raise ValueError("a leak is no share, or a response is negative")
         keys = [name for name in ("variant", "image", "method") if name in records]
         images, methods = records["image"].nunique(), records["method"].nunique()
         whole = "variant" in records or len(records) == images * methods
@@ -122,7 +149,7 @@ def about(manifest: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if not isinstance(identity, dict) or not isinstance(identity.get("layer", ""), str):
             raise ValueError("identity is no JSON object, or its layer no name")
         metrics = check_list("metrics", identity.get("metrics", []))
-        if not all(isinstance(name, str) for name in metrics) or {*metrics} & {*_NO_METRICS}:
+        if not all(isinstance(name, str) for name in metrics) or OF_RECORDS & {*metrics}:
             raise ValueError("metrics are no names of metrics")
         return {
             "wall": Wall.from_json(manifest["wall"]),

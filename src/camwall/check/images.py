@@ -1,4 +1,4 @@
-"""The images of a check, read when they are needed, and what tells them and a model from others."""
+"""The images of a check, read when they are needed, and what tells them from others."""
 
 import hashlib
 from collections import Counter
@@ -76,9 +76,10 @@ class ImageSet:
                 check_count("a label", each, 0) for each in check_list("labels", several)
             ]
         self._checksums = getattr(brought, "checksums", None)
-        self.groups = getattr(brought, "groups", None) or list(range(len(self)))
+        self.groups = check_list("groups", getattr(brought, "groups", None) or range(len(self)))
         self.annotations = {**getattr(brought, "annotations", {}), **(annotations or {})}
-        for what, values in {"labels": self.labels, **self.annotations}.items():
+        several = {"labels": self.labels, "groups": self.groups, **self.annotations}
+        for what, values in several.items():
             if values is not None and len(values) != len(self):
                 raise CamwallError(f"{len(self)} images have {len(values)} {what}")
 

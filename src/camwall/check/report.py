@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 10_000
 
-#: Columns of the records and of the table that are no metric's: none can have their name.
-OF_RECORDS = (
-    *("image", "method", "target", "empty", "prediction", "seconds", "group", "rank"),
-    *("repaint", "mechanism", *FINDINGS),
-)
+#: Columns of the table that are no metric's: none can have their name.
 OF_TABLE = ("mean", "std", "low", "high", "clear", "images", "moved", "repainted", "verdict")
 #: How many of the images that moved most `Report.verdicts` names.
 NAMED = 3

@@ -16,10 +16,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.as_found import evaluating, outside_inference_mode
+from camwall.check.folder import COLUMNS, OF_RECORDS, Column
 from camwall.check.gallery import drawn, gathered_in, pictured
 from camwall.check.identity import digest, model_digest
 from camwall.check.images import AnyImages, ImageSet
-from camwall.check.report import OF_RECORDS, OF_TABLE, Report, default_methods
+from camwall.check.report import OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
 from camwall.errors import CamwallError, check_count, check_kind, check_list
@@ -232,21 +233,10 @@ def check(
     )
 
 
-#: The types of what a record holds that is no number, or no other number.
-_KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("image", "method"), (str,)),
-    **dict.fromkeys(("target", "prediction", "rank"), (int,)),
-    **dict.fromkeys(("mechanism", "repaint"), (str, type(None))),
-    "empty": (bool,),
-    "group": (int, float, str),
-}
-_NOT_NEGATIVE = ("target", "prediction", "rank", "seconds", *VERDICT, *FINDINGS)
-_SHARES = ("leak", "leak_clear", "on_grid", "retreated", "agreed")
-
-
 def _sound(record: Record, metrics: Sequence[str]) -> bool:
     """Whether a record is one of `_measured` with these metrics, or of a trial; of any values."""
-    held = dict(record)
+    held = {**record}
+    held.pop("group", None)  # which runs once kept
     if "trial" in held:
         trial = held.pop("trial")
         held, wanted = trial | held, {"image", "method", *FINDINGS}
@@ -256,13 +246,12 @@ def _sound(record: Record, metrics: Sequence[str]) -> bool:
         if "pictures" in held:
             picture, shown = held.pop("pictures")
             drawn(picture, (1, 1)), drawn(shown, (1, 1))
-        wanted = {*OF_RECORDS, *VERDICT, *metrics} - {*FINDINGS} - ({"rank"} - held.keys())
+        wanted = {*COLUMNS, *metrics} - {*FINDINGS} - ({"rank"} - held.keys())
     json.dumps(held, ensure_ascii=False).encode()  # what no table could be written with
-    return (
-        held.keys() == wanted
-        and all(type(value) in _KINDS.get(name, (int, float)) for name, value in held.items())
-        and not any(held.get(name, 0) < 0 for name in _NOT_NEGATIVE)
-        and not any(held.get(name, 0) > 1 + 1e-6 for name in _SHARES)
+    columns = {name: COLUMNS.get(name, Column()) for name in held}
+    return held.keys() == wanted and all(
+        type(held[name]) in column.types and (str in column.types or column.within(held[name]))
+        for name, column in columns.items()
     )
 
 
@@ -275,7 +264,7 @@ def _joined(found: list[Record], images: ImageSet, methods: Sequence[str]) -> pd
     tried = [{**each, **each["trial"]} for each in found if "trial" in each]
     trials = pd.DataFrame(tried, columns=[*keys, *FINDINGS]).drop_duplicates(keys)
     frame = measured.set_index(keys).loc[wanted].reset_index()
-    # Another manifest of the same images may group them otherwise than when they were measured.
+    # No part of what is kept: another manifest of the same images may group them otherwise.
     frame["group"] = frame["image"].map(dict(zip(images.names, images.groups, strict=True)))
     return frame.merge(trials.astype(dict.fromkeys(FINDINGS, float)), on=keys, how="left")
 
@@ -304,11 +293,10 @@ def _measured(
         "method": repeat(method.name),
         "target": evidence.target.tolist(),
         **dict.fromkeys(VERDICT, repeat(torch.nan)),  # where they are not asked for
-        **{metric.name: metric(evidence, maps).tolist() for metric in metrics},
+        **{each.name: [*map(float, each(evidence, maps).tolist())] for each in metrics},
         "empty": is_empty(shown).tolist(),
         "prediction": scores.argmax(dim=1).tolist(),
         "seconds": repeat(seconds),
-        "group": [pictures.groups[i] for i in group],
         "mechanism": repeat(str(method.mechanism) if method.sees_through else None),
         "repaint": repeat(None),
     }
