@@ -1,6 +1,13 @@
 """What a run keeps belongs to it, and is what it wrote: another network, another version, rot."""
 
-from functools import partial
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial, reduce
 from random import Random
 from types import SimpleNamespace
 
@@ -11,9 +18,9 @@ from torch import nn
 
 import camwall
 from camwall.check import store
-from camwall.check.identity import model_digest
 from camwall.config import quick
 from camwall.errors import CamwallError
+from camwall.identity import model_digest
 from camwall.models import Preprocessing
 from tests.helpers.checks import SIZE, quiet, some_images
 
@@ -80,6 +87,23 @@ def running(value):
     return type("Running", (nn.Module,), {"forward": lambda self, images: value * images})()
 
 
+def filled(module, value):
+    nn.init.constant_(module.weight, value)
+    return module
+
+
+class Act(Enum):
+    """Without a word of what it holds, whose repr has an address."""
+
+    RELU = (partial(torch.relu),)
+    ABS = (partial(torch.abs),)
+
+
+@dataclass(slots=True)
+class Slots:
+    gain: float
+
+
 HOLDS = {
     "a tensor": lambda value: Given(torch.tensor(value)),
     "an array": lambda value: Given([np.float32(value)]),
@@ -87,6 +111,12 @@ HOLDS = {
     "an object": lambda value: Given(SimpleNamespace(gain={value})),
     "part of a function": lambda value: Given(partial(torch.mul, other=value)),
     "a function around it": lambda value: Given(lambda images: value * images),
+    "a module that it does not register": lambda value: Given(
+        [filled(nn.Linear(2, 2, False), value)]
+    ),
+    "parsed arguments": lambda value: Given(Namespace(gain=value)),
+    "slots": lambda value: Given([Slots(value)]),
+    "a member": lambda value: Given(Act.RELU if value == 1 else Act.ABS),
     "a buffer that is not kept": buffered,
     "a forward around it": running,
     "the code of a function": lambda value: Given(
@@ -104,6 +134,77 @@ def test_what_a_network_holds_and_runs_is_its_own(name):
     first, again, other = (model_digest(nn.Sequential(HOLDS[name](v))) for v in (1.0, 1.0, 1.001))
     assert first == again
     assert first != other
+
+
+class Leaving(nn.Module):
+    """What passes leave on it, and words in no order."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.acts = {*"abcdefgh"}, {Act.RELU, Act.ABS}
+        self.grids, self.device, self.calls = {}, torch.device("cpu"), 0
+
+    def forward(self, maps):
+        self.grids[tuple(maps.shape), str(maps.device)] = torch.ones(maps.shape)
+        self.activations = maps.detach()
+        self.calls += 1
+        return maps
+
+
+def walled(module):
+    way = Preprocessing((0.5,) * 3, (0.5,) * 3, None, SIZE)
+    return camwall.build_wall(module, 8, module[0], preprocessing=way)
+
+
+def leaving():
+    torch.manual_seed(0)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)]
+    return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), Leaving(), *head)
+
+
+def test_a_network_is_the_same_after_passes_and_in_each_process():
+    """Not by addresses, the order of a set, a device, or what a pass leaves."""
+    network = leaving()
+    model = walled(network)
+    first = model_digest(model)
+    camwall.certify(model)
+    network(some_images())
+    network[1].device = torch.device("meta")
+    assert model_digest(model) == model_digest(walled(network)) == first
+    code = f"from {__name__} import *; print(model_digest(walled(leaving())))"
+    for seed in "12":
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        assert found.stdout.strip() == str(first)
+
+
+def in_each_other():
+    one, other = SimpleNamespace(), Given(None)
+    one.held, other.held = [other], {other}
+    return one
+
+
+AWKWARD = {
+    "held by each other": in_each_other,
+    "a chain": lambda: reduce(lambda held, _: SimpleNamespace(held=held), range(2000), 1),
+    "a conjugate": lambda: torch.ones(3, dtype=torch.complex64).conj(),
+    "a million pairs": lambda: SimpleNamespace(pairs=[(str(i), i) for i in range(10**6)]),
+    "more than memory": lambda: torch.ones(1).expand(10**12),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_whatever_a_network_holds_it_is_told(name):
+    """In a time that does not grow."""
+    model = nn.Sequential(Given(AWKWARD[name]()))
+    start = time.process_time()
+    assert model_digest(model) == model_digest(model)
+    assert time.process_time() - start < 2
 
 
 def test_a_run_goes_on_with_scores_that_rounded_otherwise(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.check.gallery import SHOWN
-from camwall.check.identity import digest
 from camwall.errors import CamwallError, check_count, check_list
+from camwall.identity import digest
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
 from camwall.processes import Processes, gathered

@@ -18,12 +18,12 @@ from tqdm import tqdm
 from camwall.as_found import evaluating, outside_inference_mode
 from camwall.check.folder import COLUMNS, OF_RECORDS, Column
 from camwall.check.gallery import drawn, gathered_in, pictured
-from camwall.check.identity import digest, model_digest
 from camwall.check.images import AnyImages, ImageSet
 from camwall.check.report import OF_TABLE, Report, default_methods
 from camwall.check.store import Record, RecordStore
 from camwall.check.verdicts import FINDINGS, VERDICT, to_be_tried
 from camwall.errors import CamwallError, check_count, check_kind, check_list
+from camwall.identity import digest, model_digest
 from camwall.methods import AnyMethod, Engine, Evidence, Method, Saliency, chosen
 from camwall.methods.evidence import as_target, check_images
 from camwall.metrics import METRICS, REPAINTS, AnyMetric, Metric, is_empty, random_level, repaint

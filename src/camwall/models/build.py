@@ -9,6 +9,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from camwall.as_found import evaluating, finite, outside_inference_mode
 from camwall.errors import CamwallError, in_one_line
+from camwall.identity import held, unchanged
 from camwall.models.layer import Layer, find_layer, scores_of
 from camwall.models.preprocessing import Preprocessing, preparation
 from camwall.models.walled import ApartModel, WalledModel, WholeModel
@@ -94,6 +95,7 @@ def build_wall(
             "a network to wall is a torch.nn.Module from images to scores that has no wall yet, "
             f"not a {type(network).__name__}"
         )
+    holds = held(network)  # before a pass leaves anything
     preprocessing = preparation(network, preprocessing, wall)
     wall = Wall.of(wall, *preprocessing.size)
     with torch.no_grad(), evaluating(network):
@@ -130,6 +132,7 @@ def build_wall(
             "with construction='apart' it gets one side alone" if apart else "name another layer",
         ):
             scores = model(images)
+    model.network_holds = unchanged(network, holds)
     names = getattr(getattr(network, "config", None), "id2label", None)  # of transformers
     if names is not None and len(names) == scores.shape[1]:
         model.class_names = tuple(str(names[index]) for index in range(len(names)))

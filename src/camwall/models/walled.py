@@ -48,6 +48,8 @@ class WalledModel(nn.Module, ABC):
     visible_cells: Tensor
     #: Whether the pass that gives the scores meets hidden pixels, and geometry keeps them out.
     by_geometry = True
+    #: What the modules of the network held when its wall was built (`camwall.identity.held`).
+    network_holds: dict[tuple[str, str], str] | None = None
 
     def __init__(
         self, layer: Layer, wall: Wall, visible_cells: Tensor, preprocessing: Preprocessing
