@@ -65,7 +65,8 @@ def model_digest(model: nn.Module) -> dict[str, str]:
     """
     words = _Words(model)
     weights = [(name, words.of(value, whole=True)) for name, value in model.state_dict().items()]
-    runs = [(at, words.of_module(each)) for at, each in model.named_modules()]
+    # The model's own extra words say the wall.
+    runs = [(at, words.of_module(each, said=bool(at))) for at, each in model.named_modules()]
     holds = getattr(model, "network_holds", None)
     holds = held(model) if holds is None else holds
     told = {"weights": weights, "structure": (runs, holds)}
@@ -108,7 +109,7 @@ def _public(value: Any) -> dict[str, Any]:
         for name in vars(kind).get("__slots__", ()):
             with suppress(AttributeError):  # not set
                 found[name] = getattr(value, name)
-    return {name: part for name, part in found.items() if name[:1] != "_"}
+    return {str(name): part for name, part in found.items() if str(name)[:1] != "_"}
 
 
 class _TooMuch(Exception):
@@ -133,11 +134,11 @@ class _Words:
             self.left -= allowed - self.room
         return hashlib.sha256(repr(words).encode(errors="replace")).hexdigest()
 
-    def of_module(self, module: nn.Module) -> str:
-        """Of its class and what it runs, but not what it holds."""
+    def of_module(self, module: nn.Module, said: bool) -> str:
+        """Of its class, what it runs and, if asked, its extra words; not of what it holds."""
         self.room = _OF_ONE
         with suppress(Exception):
-            return repr(self.runs(module))
+            return repr((self.runs(module), said and _extra(module)))
         return _name(type(module))
 
     def told(self, value: Any, within: tuple[int, ...]) -> Any:
@@ -179,7 +180,7 @@ class _Words:
             if id(value) in self.paths:
                 return self.paths[id(value)]
             modules = list(value.modules())
-            return [self.runs(part) for part in modules], each(
+            return [(self.runs(part), _extra(part)) for part in modules], each(
                 [value.state_dict(), *map(_public, modules)]
             )
         if isinstance(value, Mapping):
@@ -205,15 +206,18 @@ class _Words:
         return each([_public(value)])
 
     def runs(self, module: nn.Module) -> list[Any]:
-        """The class of a module, its words, and what it runs: of hooks not what they hold."""
+        """The class of a module and what it runs: of hooks not what they hold."""
         hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
         return [
             _name(type(module)),
-            re.sub("0x[0-9a-f]+", "", module.extra_repr()),
             self.told(type(module).forward, ()),
             *(str(getattr(each, "__qualname__", _name(type(each)))) for each in hooks),
             *(self.told(_own_code(each), ()) for each in hooks),
         ]
+
+
+def _extra(module: nn.Module) -> str:
+    return re.sub("0x[0-9a-f]+", "", module.extra_repr())
 
 
 def _name(kind: type) -> str:
