@@ -70,7 +70,7 @@ def model_digest(model: nn.Module) -> dict[str, str]:
     holds = getattr(model, "network_holds", None)
     holds = held(model) if holds is None else holds
     told = {"weights": weights, "structure": (runs, holds)}
-    return {k: hashlib.sha256(repr(each).encode()).hexdigest() for k, each in told.items()}
+    return {name: _sha(each) for name, each in told.items()}
 
 
 def held(network: nn.Module) -> dict[tuple[str, str], str]:
@@ -132,7 +132,7 @@ class _Words:
             self.room, words = 0, _name(type(value))
         if not whole:
             self.left -= allowed - self.room
-        return hashlib.sha256(repr(words).encode(errors="replace")).hexdigest()
+        return _sha(words)
 
     def of_module(self, module: nn.Module, said: bool) -> str:
         """Of its class, what it runs and, if asked, its extra words; not of what it holds."""
@@ -168,9 +168,12 @@ class _Words:
             return _name(value)
         if isinstance(value, Tensor | np.ndarray | np.generic):
             self.spend(value.nbytes >> 10)
+            told = str(value.dtype), tuple(value.shape)
             with suppress(Exception):  # not dense, or of objects
-                return digest([value])
-            return str(value.dtype), tuple(value.shape)
+                if isinstance(value, Tensor):
+                    return digest([value])
+                return *told, not value.dtype.hasobject and _sha(value.tobytes())
+            return told
         inner = (*within, id(value))
 
         def each(values: Iterable[Any]) -> list[Any]:
@@ -184,9 +187,9 @@ class _Words:
                 [value.state_dict(), *map(_public, modules)]
             )
         if isinstance(value, Mapping):
-            return sorted(map(repr, map(each, value.items())))
+            return sorted(map(_sha, map(each, value.items())))
         if isinstance(value, set | frozenset):
-            return sorted(map(repr, each(value)))
+            return sorted(map(_sha, each(value)))
         if isinstance(value, list | tuple | deque):
             return each(value)
         if isinstance(value, partial):
@@ -218,6 +221,10 @@ class _Words:
 
 def _extra(module: nn.Module) -> str:
     return re.sub("0x[0-9a-f]+", "", module.extra_repr())
+
+
+def _sha(words: Any) -> str:
+    return hashlib.sha256(repr(words).encode(errors="replace")).hexdigest()
 
 
 def _name(kind: type) -> str:

@@ -107,6 +107,7 @@ class Slots:
 HOLDS = {
     "a tensor": lambda value: Given(torch.tensor(value)),
     "an array": lambda value: Given([np.float32(value)]),
+    "an array read backwards": lambda value: Given(np.array([value, 2.0])[::-1]),
     "a word for it": lambda value: Given({"gain": value}),
     "an object": lambda value: Given(SimpleNamespace(gain={value})),
     "part of a function": lambda value: Given(partial(torch.mul, other=value)),
