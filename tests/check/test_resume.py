@@ -284,6 +284,10 @@ def test_groups_and_metrics_of_any_type_are_taken_up(model, folder, tmp_path):
     assert again.table.equals(first.table)
     with pytest.raises(CamwallError, match="5 images have 6 groups"):
         quiet(model, SimpleNamespace(paths=paths, groups=[*groups, 1]), [flat])
+    with pytest.raises(CamwallError, match=r"a group is of a kind that changes .*list"):
+        quiet(model, SimpleNamespace(paths=paths, groups=[[1]] * len(paths)), [flat])
+    numbers = SimpleNamespace(paths=paths, groups=np.arange(len(paths)))
+    assert quiet(model, numbers, [flat]).records["group"].nunique() == len(paths)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from camwall.check.gallery import SHOWN
-from camwall.errors import CamwallError, check_count, check_list
+from camwall.errors import CamwallError, check_count, check_list, in_one_line
 from camwall.identity import digest
 from camwall.images import contents, opened, require_utf8, upright
 from camwall.models import Preprocessing
@@ -76,7 +76,10 @@ class ImageSet:
                 check_count("a label", each, 0) for each in check_list("labels", several)
             ]
         self._checksums = getattr(brought, "checksums", None)
-        self.groups = check_list("groups", getattr(brought, "groups", None) or range(len(self)))
+        groups = getattr(brought, "groups", None)
+        self.groups = check_list("groups", range(len(self)) if groups is None else groups)
+        with in_one_line("a group is of a kind that changes", "give texts, numbers or tuples"):
+            {*self.groups}  # noqa: B018
         self.annotations = {**getattr(brought, "annotations", {}), **(annotations or {})}
         several = {"labels": self.labels, "groups": self.groups, **self.annotations}
         for what, values in several.items():
