@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
+from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 from zlib import crc32
 
@@ -66,24 +67,47 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _attribute(owner: Any, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    return partial(getattr, owner, name), partial(setattr, owner, name)
+def _backend(of: str, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    owner = attrgetter(of)  # read late: not in every torch
+    return (
+        lambda: getattr(owner(torch.backends), name),
+        lambda before: setattr(owner(torch.backends), name, before),
+    )
+
+
+def _default_device() -> Any:
+    """None where none was set, for which torch's own function says the CPU."""
+    return getattr(getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None), "device", None)
+
+
+def _autocasts() -> int:
+    """How many autocasts are entered in one another."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting()
+
+
+def _leave_autocasts(count: int) -> None:
+    """Their weights in lower precision are kept until the last is left, also through training."""
+    while _autocasts() > count:
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
 
 
 #: What code can set for the whole process: how it is read, and set again.
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
-    (torch.get_default_device, torch.set_default_device),
+    (_default_device, torch.set_default_device),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    _attribute(torch.backends, "fp32_precision"),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    _attribute(torch.backends.mkldnn, "enabled"),
+    *(_backend(of, "fp32_precision") for of in ("cuda.matmul", "mkldnn.matmul", "cudnn.conv")),
+    _backend("mkldnn", "enabled"),
     *(
         (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
         for kind in ("cpu", "cuda")
     ),
+    (_autocasts, _leave_autocasts),
     (np.geterr, lambda before: np.seterr(**before)),
     (os.getcwd, os.chdir),
     (lambda: [*warnings.filters], partial(setattr, warnings, "filters")),

@@ -19,7 +19,8 @@ def test_the_page_of_a_report(browser: Any, tmp_path: Any, width: int, scheme: s
     page.on("request", lambda request: asked.append(request.url))
     address = (folder / "report.html").as_uri()
     page.goto(address)
-    drawn = page.evaluate("[...document.images].map(i => i.complete && i.naturalWidth)")
+    decoded = "each.decode().then(() => each.naturalWidth)"  # or an error of this page
+    drawn = page.evaluate(f"Promise.all([...document.images].map(each => {decoded}))")
     assert len(drawn) == 2
     assert all(drawn)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

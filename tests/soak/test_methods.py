@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.prune import random_unstructured
+from torch.overrides import _get_current_function_mode_stack
 
 import camwall
 from camwall.errors import CamwallError
@@ -119,6 +120,8 @@ def of_process():
         *(torch.is_anomaly_enabled(), torch.get_float32_matmul_precision()),
         *(torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.enabled),
         *(torch.is_autocast_enabled("cpu"), torch.is_inference_mode_enabled()),
+        *(torch.autocast_increment_nesting(), torch.autocast_decrement_nesting()),
+        *(torch.backends.mkldnn.matmul.fp32_precision, len(_get_current_function_mode_stack())),
         *(np.geterr(), Path.cwd(), [*warnings.filters]),
     ]
 
