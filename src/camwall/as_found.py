@@ -70,8 +70,8 @@ def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:
 def _backend(of: str, name: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     owner = attrgetter(of)  # read late: not in every torch
     return (
-        lambda: getattr(owner(torch.backends), name),
-        lambda before: setattr(owner(torch.backends), name, before),
+        lambda: getattr(owner(torch), name),
+        lambda before: setattr(owner(torch), name, before),
     )
 
 
@@ -100,9 +100,13 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    _backend("backends", "fp32_precision"),  # of all; then of each, which it also sets
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    *(_backend(of, "fp32_precision") for of in ("cuda.matmul", "mkldnn.matmul", "cudnn.conv")),
-    _backend("mkldnn", "enabled"),
+    *(
+        _backend(f"backends.{of}", "fp32_precision")
+        for of in ("cuda.matmul", "mkldnn.matmul", "cudnn.conv", "cudnn.rnn")
+    ),
+    _backend("backends.mkldnn", "enabled"),
     *(
         (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
         for kind in ("cpu", "cuda")

@@ -46,11 +46,11 @@ def images_below(folder: str | Path, deep: bool = True) -> list[str]:
             inner = [name for name in folders if (path / name).resolve() not in above]
             folders[:] = inner if deep else []
     for name in found:
-        require_utf8(name)
+        require_plain_name(name)
     return sorted(found)
 
 
-def require_utf8(name: str) -> None:
+def require_plain_name(name: str) -> None:
     """Refuse a file's name that no table could be written with."""
     try:
         name.encode()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from camwall.check.gallery import SHOWN
 from camwall.errors import CamwallError, check_count, check_list, in_one_line
 from camwall.identity import digest
-from camwall.images import contents, opened, require_utf8, upright
+from camwall.images import contents, opened, require_plain_name, upright
 from camwall.models import Preprocessing
 from camwall.processes import Processes, gathered
 from camwall.stacks.store import Stacks, load
@@ -62,7 +62,7 @@ class ImageSet:
             if len(set(self.names)) < len(self.names):
                 self.names = [str(path) for path in self._paths]
         for name in self.names:
-            require_utf8(name)
+            require_plain_name(name)
         if not self.names:
             raise CamwallError("no images to check: the set is empty")
         name, times = Counter(self.names).most_common(1)[0]

@@ -60,6 +60,11 @@ def check_images(model: WalledModel, images: Tensor) -> None:
         raise CamwallError("the images hold NaN or infinite values: clean them first")
 
 
+def _rounding(dtype: torch.dtype) -> float:
+    """How far apart, of the largest, values are that another way of the same sums gives."""
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 0.25
+
+
 class Evidence:
     """One pass of a walled model over images, and what the methods take from it.
 
@@ -135,11 +140,13 @@ class Evidence:
 
     def _tried_rest(self) -> Rest:
         rest, scores = self.model.rest, self.scores.detach()
-        rounding = 1e-3 if scores.dtype in (torch.float32, torch.float64) else 0.25
         with torch.no_grad():
             seen = self.model.seen(self.images)
             apart = rest(self.model.read(self.maps), self._output, seen) - scores
-        if apart.abs().max() <= rounding * scores.abs().max() or rest.network is self.model:
+        if (
+            apart.abs().max() <= _rounding(scores.dtype) * scores.abs().max()
+            or rest.network is self.model
+        ):
             return rest
         return Rest(self.model.trunk, self.model.layer)  # it branches on what these images show
 
@@ -208,7 +215,6 @@ class Evidence:
 
     def _tried_copy(self) -> nn.Module | None:
         full = next(self.model.parameters()).dtype
-        rounding = 1e-3 if full in (torch.float32, torch.float64) else 0.25
         try:
             trunk = copy.deepcopy(self.model.trunk).requires_grad_(False)
             trunk = trunk.to(memory_format=torch.channels_last)
@@ -223,7 +229,7 @@ class Evidence:
                 own = self.model.read(self.model.features(twice))
                 twice = twice.contiguous(memory_format=torch.channels_last)
                 apart = (self.model.visible_maps(twice, trunk) - own).abs().max()
-            if apart <= rounding * own.abs().max():
+            if apart <= _rounding(full) * own.abs().max():
                 return trunk
         except Exception:  # a trunk is anybody's code
             pass
